@@ -1,0 +1,24 @@
+"""M2N2: instance masks from clicks by Stable Diffusion's self-attention, read as a Markov chain.
+
+`Scene` is loaded when it is first used, so that what only needs `Settings` does not import torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from m2n2.prompt import Prompt
+from m2n2.settings import Settings
+
+if TYPE_CHECKING:
+    from m2n2.scene import Mask, Scene
+
+__all__ = ["Mask", "Prompt", "Scene", "Settings"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Scene", "Mask"):
+        from m2n2 import scene
+
+        return getattr(scene, name)
+    raise AttributeError(f"module 'm2n2' has no attribute {name!r}")

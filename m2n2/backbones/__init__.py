@@ -1,0 +1,1 @@
+"""Where attention comes from: one file a family of models, one protocol."""

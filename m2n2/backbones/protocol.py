@@ -1,0 +1,28 @@
+"""What every backbone gives: self-attention of an image as a Markov chain over its grid."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+
+
+class Backbone(Protocol):
+    """A loaded model. `attention` may be called from one thread at a time."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives and where its attention comes out."""
+        ...
+
+    def attention(self, image: np.ndarray) -> torch.Tensor:
+        """Self-attention of one image, the paper's A (section 1 of docs/algorithm.md).
+
+        Args:
+            image: (H, W, 3) uint8, RGB.
+
+        Returns:
+            (h, w, h, w) float32 on `device`; every row `[i, j]` sums to 1.
+        """
+        ...

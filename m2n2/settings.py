@@ -1,0 +1,67 @@
+"""The algorithm's constants, each with the section of the paper it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the head does with an attention map. The defaults are the published constants.
+
+    Attributes:
+        temperature: T of section "transition operator"; attention becomes `A^(1/T)`, rows renormalised.
+        sinkhorn_tolerance: Sinkhorn stops when no scaling factor changes by more than this share in a round.
+        sinkhorn_max_rounds: rounds of Sinkhorn at most.
+        operator_dtype: storage of `A^(1/T)`; "float16" halves memory and keeps entries to about 5e-4.
+        markov_threshold: tau; a cell's Markov-map value is the number of steps until its state exceeds it.
+        markov_max_steps: steps at most; cells never reached get this value.
+        spatial_sigma_cells: sigma_s of the joint bilateral upsampling, in cells of the attention grid.
+        colour_sigma: sigma_r of the joint bilateral upsampling, with colours in 0..1.
+        truncation_sigmas: offsets further than this many spatial sigmas have no weight.
+        upsampling: "exact" sums every offset; "sampled" a sparse fixed grid of them.
+        working_pixels: larger images are segmented at about this many pixels, and the result carried to full size.
+        max_pixels: images with more pixels are refused.
+        prior_max_share: candidate segments above this rank (as a share of all candidates) score 0.
+        edge_levels: the gradient magnitude is quantised to integers 0..edge_levels.
+        objects: "independent" segments every object by itself, as the paper does; "exclusive" also gives each
+            pixel to at most one object of the image.
+    """
+
+    temperature: float = 0.65
+    sinkhorn_tolerance: float = 1e-6
+    sinkhorn_max_rounds: int = 200
+    operator_dtype: Literal["float32", "float16"] = "float32"
+    markov_threshold: float = 0.3
+    markov_max_steps: int = 1000
+    spatial_sigma_cells: float = 1.0
+    colour_sigma: float = 0.1
+    truncation_sigmas: float = 3.0
+    upsampling: Literal["exact", "sampled"] = "exact"
+    working_pixels: int = 1_000_000
+    max_pixels: int = 100_000_000
+    prior_max_share: float = 0.4
+    edge_levels: int = 1024
+    objects: Literal["independent", "exclusive"] = "independent"
+
+    @classmethod
+    def reference(cls) -> Settings:
+        """Exactly the published head, whatever the defaults become: no working size, every object by itself."""
+        return cls(
+            temperature=0.65,
+            sinkhorn_tolerance=0.0,
+            sinkhorn_max_rounds=200,
+            operator_dtype="float32",
+            markov_threshold=0.3,
+            markov_max_steps=1000,
+            spatial_sigma_cells=1.0,
+            colour_sigma=0.1,
+            truncation_sigmas=3.0,
+            upsampling="exact",
+            working_pixels=100_000_000,
+            max_pixels=100_000_000,
+            prior_max_share=0.4,
+            edge_levels=1024,
+            objects="independent",
+        )
