@@ -15,3 +15,7 @@ class InvalidAttention(ValueError):
 
 class InvalidWeights(ValueError):
     """Weights that are missing, incomplete, corrupted, or in a format that can run code (pickles)."""
+
+
+class OperatorReleased(RuntimeError):
+    """A new point after `Scene.release_operator`: `Scene.advance` it before."""

@@ -1,0 +1,70 @@
+"""Truncated nearest neighbour: from points' maps to one object's mask (section 8 of docs/algorithm.md).
+
+    distance to point i = m_i / max(lambda_i, 1e-7)
+
+A pixel takes the class of its nearest point, the earliest of equals, and is foreground if that is a foreground point at a
+distance of at most 1. Each point's own pixel takes that point's label, the last click's where several share a pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numba import njit
+
+SMALLEST_THRESHOLD = np.float32(1e-7)
+
+
+def object_distance(flooded: Sequence[np.ndarray], thresholds: Sequence[float], labels: Sequence[bool]) -> np.ndarray:
+    """Distance of each pixel to the object: to its nearest point, or infinite where that is a background point.
+
+    Args:
+        flooded: one (H, W) float32 map a point, in the order of the clicks.
+        thresholds: lambda of each point.
+        labels: True for a foreground point.
+
+    Returns:
+        (H, W) float32; the object is where this is at most 1.
+    """
+    nearest_HW = np.full(flooded[0].shape, np.inf, np.float32)
+    foreground_HW = np.zeros(flooded[0].shape, np.bool_)
+    for map_HW, threshold, label in zip(flooded, thresholds, labels, strict=True):
+        _take_nearer(map_HW, max(np.float32(threshold), SMALLEST_THRESHOLD), label, nearest_HW, foreground_HW)
+    nearest_HW[~foreground_HW] = np.inf
+    return nearest_HW
+
+
+def mark_points(mask_HW: np.ndarray, pixels: Sequence[tuple[int, int]], labels: Sequence[bool]) -> None:
+    """Give each point's pixel that point's label, in place."""
+    for (x, y), label in zip(pixels, labels, strict=True):
+        mask_HW[y, x] = label
+
+
+class Owners:
+    """Gives every pixel to at most one of several objects: the one whose distance is smallest, the earliest of equals."""
+
+    def __init__(self, size: tuple[int, ...]) -> None:
+        self.nearest_hw = np.full(size, np.inf, np.float32)
+        self.owner_hw = np.full(size, -1, np.int32)
+        self.objects = 0
+
+    def claim(self, distance_hw: np.ndarray) -> None:
+        """Enter the next object."""
+        nearer_hw = (distance_hw <= 1) & (distance_hw < self.nearest_hw)
+        self.nearest_hw[nearer_hw] = distance_hw[nearer_hw]
+        self.owner_hw[nearer_hw] = self.objects
+        self.objects += 1
+
+
+@njit(nogil=True, cache=True)
+def _take_nearer(
+    map_HW: np.ndarray, threshold: float, label: bool, nearest_HW: np.ndarray, foreground_HW: np.ndarray
+) -> None:
+    height, width = map_HW.shape
+    for y in range(height):
+        for x in range(width):
+            distance = map_HW[y, x] / threshold
+            if distance < nearest_HW[y, x]:
+                nearest_HW[y, x] = distance
+                foreground_HW[y, x] = label

@@ -1,0 +1,36 @@
+"""One pool of threads for the CPU stages.
+
+The kernels release the interpreter's lock and work on a strip of rows or on one map each. A pool of our own is used
+instead of numba's parallel loops, because those may not be entered from several Python threads at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
+
+import torch
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def run_parallel(work: Callable[[Task], Result], tasks: Iterable[Task]) -> list[Result]:
+    """`[work(task) for task in tasks]` on all cores; `work` must not call `run_parallel` itself."""
+    tasks = list(tasks)
+    if len(tasks) < 2:
+        return [work(task) for task in tasks]
+    return list(_pool().map(work, tasks))
+
+
+def strips(rows: int, rows_each: int) -> list[tuple[int, int]]:
+    """`(first, last)` row ranges that cover `rows`; they do not depend on the number of threads."""
+    return [(first, min(first + rows_each, rows)) for first in range(0, rows, rows_each)]
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    # As many threads as torch was given, so that OMP_NUM_THREADS (set by Ray for each actor) holds for both.
+    return ThreadPoolExecutor(max(1, torch.get_num_threads()), thread_name_prefix="m2n2")

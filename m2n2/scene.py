@@ -1,0 +1,269 @@
+"""Scene: one image made ready for clicks. Everything that does not depend on the click is done once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+
+from m2n2.bounded_cache import BoundedCache
+from m2n2.errors import InvalidAttention, InvalidImage, InvalidPrompt, OperatorReleased
+from m2n2.flood_fill import flood_fill
+from m2n2.full_size import carry_mask, working_image
+from m2n2.markov_map import markov_maps, start_states
+from m2n2.nearest_neighbour import Owners, mark_points, object_distance
+from m2n2.parallel import run_parallel
+from m2n2.prompt import Point, Prompt
+from m2n2.settings import Settings
+from m2n2.threshold import Candidates, best_threshold, candidates
+from m2n2.transition import TransitionOperator, transition_operator
+from m2n2.upsampling import upsample
+
+Pixel = tuple[int, int]
+
+MARKOV_CACHE_BYTES = 1 << 30  # maps on the grid: 16,000 points of a 128 x 128 grid
+CLICK_CACHE_BYTES = 1 << 28  # flooded maps at working size, with their candidates
+BATCH_BYTES = 1 << 27  # maps at working size that are upsampled together
+
+
+@dataclass(frozen=True)
+class Mask:
+    """One object's mask.
+
+    Attributes:
+        mask: (H, W) bool.
+        score: confidence in 0..1.
+        thresholds: lambda of each point of the prompt.
+    """
+
+    mask: np.ndarray
+    score: float
+    thresholds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _ClickMap:
+    """What a click gives by itself, whatever the other clicks are."""
+
+    flooded_hw: np.ndarray
+    found: Candidates
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(array.nbytes for array in (self.flooded_hw, self.found.lambda_K, self.found.edge_K))
+
+
+@dataclass(frozen=True)
+class _Object:
+    """A prompt and its pixels in the image."""
+
+    prompt: Prompt
+    pixels: list[Pixel]
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """An object at working size."""
+
+    distance_hw: np.ndarray
+    score: float
+    thresholds: tuple[float, ...]
+
+
+class Scene:
+    """One image and its attention, ready to segment any number of objects.
+
+    The work comes in two halves. `advance` runs the Markov chain where the attention lives and keeps the maps;
+    after it `release_operator` may free the N x N tensor. What remains of `segment` reads only the kept maps, so that it
+    can run in another thread beside the next image's `advance`. `segment` alone does both. All methods may be called from
+    several threads at once.
+
+    Letters in names: H x W the image, h x w its working size, P points, N cells of the attention's grid.
+    """
+
+    def __init__(
+        self,
+        image: np.ndarray,
+        attention: torch.Tensor | np.ndarray,
+        settings: Settings | None = None,
+        *,
+        overwrite_attention: bool = False,
+    ) -> None:
+        """Make the transition operator.
+
+        Args:
+            image: (H, W, 3) uint8, RGB.
+            attention: (rows, columns, rows, columns) of its grid, or (N, N) of a square grid; rows are normalised.
+            settings: the algorithm's constants.
+            overwrite_attention: let the operator use the attention's memory, which halves the peak.
+
+        Raises:
+            InvalidImage, InvalidAttention: with what is wrong.
+        """
+        self.settings = settings or Settings()
+        self._image_HW3 = _checked_image(image, self.settings.max_pixels)
+        self._small_hw3 = working_image(self._image_HW3, self.settings.working_pixels)
+        attention_NN, self.grid = _as_matrix(attention)
+        self._device = attention_NN.device
+        self._operator: TransitionOperator | None = transition_operator(
+            attention_NN, self.settings, overwrite=overwrite_attention
+        )
+        self._markov_maps: BoundedCache[Pixel, np.ndarray] = BoundedCache(MARKOV_CACHE_BYTES)
+        self._clicks: BoundedCache[Pixel, _ClickMap] = BoundedCache(CLICK_CACHE_BYTES)
+
+    def advance(self, points: Sequence[Point]) -> None:
+        """Run the Markov chain for all these points at once and keep their maps."""
+        self._grid_maps(self._pixels(points))
+
+    def release_operator(self) -> None:
+        """Free the N x N tensor: points that were advanced can still be segmented, new ones raise OperatorReleased."""
+        self._operator = None
+
+    def segment(self, prompts: Sequence[Prompt]) -> list[Mask]:
+        """One mask a prompt.
+
+        Raises:
+            InvalidPrompt: a point outside the image.
+            OperatorReleased: a point that was not advanced before `release_operator`.
+        """
+        objects = [_Object(prompt, self._pixels(prompt.points)) for prompt in prompts]
+        self._grid_maps([pixel for each in objects for pixel in each.pixels])
+        owners = Owners(self._small_hw3.shape[:2]) if self.settings.objects == "exclusive" else None
+        masks: list[Mask] = []
+        for group in self._groups(objects):
+            clicks = self._click_maps([pixel for each in group for pixel in each.pixels])
+            segments = run_parallel(partial(self._segment_object, clicks), group)
+            if owners is not None:
+                for segment in segments:
+                    owners.claim(segment.distance_hw)
+            masks += run_parallel(self._to_full_size, zip(group, segments, strict=True))
+        return masks
+
+    def markov_maps(self, points: Sequence[Point]) -> np.ndarray:
+        """Each point's Markov-map, upsampled and divided by its maximum: (P, H, W) float32."""
+        maps_PHW = self._upsampled(self._pixels(points))
+        if maps_PHW.shape[1:] == self._image_HW3.shape[:2]:
+            return maps_PHW
+        full_PHW: np.ndarray = torch.nn.functional.interpolate(
+            torch.from_numpy(maps_PHW)[None], size=self._image_HW3.shape[:2], mode="bilinear", align_corners=False
+        )[0].numpy()
+        return full_PHW
+
+    def _pixels(self, points: Sequence[Point]) -> list[Pixel]:
+        """Points rounded to pixels of the image."""
+        height, width = self._image_HW3.shape[:2]
+        pixels = []
+        for x, y in points:
+            if not (math.isfinite(x) and math.isfinite(y) and 0 <= round(x) < width and 0 <= round(y) < height):
+                raise InvalidPrompt(f"point ({x}, {y}) is outside the image of {width} x {height} pixels")
+            pixels.append((round(x), round(y)))
+        return pixels
+
+    def _small_pixel(self, pixel: Pixel) -> Pixel:
+        """The pixel of the working image that holds a pixel of the image."""
+        (x, y), (full_height, full_width) = pixel, self._image_HW3.shape[:2]
+        height, width = self._small_hw3.shape[:2]
+        return (2 * x + 1) * width // (2 * full_width), (2 * y + 1) * height // (2 * full_height)
+
+    def _grid_maps(self, pixels: list[Pixel]) -> list[np.ndarray]:
+        """Markov-maps on the grid, (N,) each; the missing ones are made together."""
+        maps = {pixel: self._markov_maps.get(pixel) for pixel in pixels}
+        missing = [pixel for pixel, map_N in maps.items() if map_N is None]
+        if missing:
+            operator = self._operator
+            if operator is None:
+                raise OperatorReleased(f"point {missing[0]} was not advanced before the operator was released")
+            starts_PN = torch.from_numpy(start_states(missing, self._image_HW3.shape[:2], self.grid))
+            made_PN = markov_maps(operator, starts_PN.to(self._device), self.settings).cpu().numpy()
+            for pixel, map_N in zip(missing, made_PN, strict=True):
+                maps[pixel] = map_N
+                self._markov_maps.put(pixel, map_N, map_N.nbytes)
+        return [map_N for pixel in pixels if (map_N := maps[pixel]) is not None]
+
+    def _upsampled(self, pixels: list[Pixel]) -> np.ndarray:
+        maps_PN = torch.from_numpy(np.stack(self._grid_maps(pixels))).to(self._device)
+        return upsample(maps_PN.reshape(len(pixels), *self.grid), self._small_hw3, self.settings)
+
+    def _maps_at_once(self) -> int:
+        return max(1, BATCH_BYTES // (4 * self._small_hw3[..., 0].size))
+
+    def _groups(self, objects: list[_Object]) -> Iterator[list[_Object]]:
+        """Objects in order, in groups whose maps fit in memory together."""
+        group: list[_Object] = []
+        points = 0
+        for each in objects:
+            if group and points + len(each.pixels) > self._maps_at_once():
+                yield group
+                group, points = [], 0
+            group.append(each)
+            points += len(each.pixels)
+        if group:
+            yield group
+
+    def _click_maps(self, pixels: list[Pixel]) -> dict[Pixel, _ClickMap]:
+        maps = {pixel: click for pixel in pixels if (click := self._clicks.get(pixel)) is not None}
+        missing = [pixel for pixel in dict.fromkeys(pixels) if pixel not in maps]
+        at_once = self._maps_at_once()
+        for first in range(0, len(missing), at_once):
+            batch = missing[first : first + at_once]
+            made = run_parallel(self._click_map, zip(batch, self._upsampled(batch), strict=True))
+            for pixel, click in zip(batch, made, strict=True):
+                maps[pixel] = click
+                self._clicks.put(pixel, click, click.size_bytes)
+        return maps
+
+    def _click_map(self, item: tuple[Pixel, np.ndarray]) -> _ClickMap:
+        pixel, map_hw = item
+        flooded_hw = flood_fill(map_hw, *self._small_pixel(pixel))
+        return _ClickMap(flooded_hw, candidates(flooded_hw, self.settings.prior_max_share, self.settings.edge_levels))
+
+    def _segment_object(self, clicks: dict[Pixel, _ClickMap], each: _Object) -> _Segment:
+        labels = np.array(each.prompt.labels)
+        small_pixels = [self._small_pixel(pixel) for pixel in each.pixels]
+        thresholds = []
+        for pixel, label in zip(each.pixels, labels, strict=True):
+            click = clicks[pixel]
+            values = np.array([click.flooded_hw[y, x] for x, y in small_pixels])
+            thresholds.append(best_threshold(click.found, values[labels == label], values[labels != label]))
+        distance_hw = object_distance(
+            [clicks[pixel].flooded_hw for pixel in each.pixels], [best.value for best in thresholds], each.prompt.labels
+        )
+        foreground = [best.score for best, label in zip(thresholds, labels, strict=True) if label]
+        score = float(np.mean(foreground)) / self.settings.edge_levels if foreground else 0.0
+        return _Segment(distance_hw, score, tuple(best.value for best in thresholds))
+
+    def _to_full_size(self, item: tuple[_Object, _Segment]) -> Mask:
+        each, segment = item
+        mask_hw = segment.distance_hw <= 1
+        mark_points(mask_hw, [self._small_pixel(pixel) for pixel in each.pixels], each.prompt.labels)
+        mask_HW = carry_mask(mask_hw, self._small_hw3, self._image_HW3)
+        mark_points(mask_HW, each.pixels, each.prompt.labels)
+        return Mask(mask_HW, segment.score, segment.thresholds)
+
+
+def _checked_image(image: np.ndarray, max_pixels: int) -> np.ndarray:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise InvalidImage(f"an image must be a (H, W, 3) array of uint8, not {what}")
+    height, width = image.shape[:2]
+    if height * width == 0:
+        raise InvalidImage(f"the image is empty: {width} x {height} pixels")
+    if height * width > max_pixels:
+        raise InvalidImage(f"{width} x {height} pixels are more than the limit of {max_pixels} (Settings.max_pixels)")
+    return np.ascontiguousarray(image)
+
+
+def _as_matrix(attention: torch.Tensor | np.ndarray) -> tuple[torch.Tensor, tuple[int, int]]:
+    """Attention as (N, N) and its grid (rows, columns), without a copy."""
+    tensor = torch.from_numpy(attention) if isinstance(attention, np.ndarray) else attention.detach()
+    shape = tuple(tensor.shape)
+    if len(shape) == 4 and shape[:2] == shape[2:] and min(shape) > 0:
+        cells = shape[0] * shape[1]
+        return tensor.reshape(cells, cells), (shape[0], shape[1])
+    if len(shape) == 2 and shape[0] == shape[1] and shape[0] > 0 and math.isqrt(shape[0]) ** 2 == shape[0]:
+        return tensor, (math.isqrt(shape[0]), math.isqrt(shape[0]))
+    raise InvalidAttention(f"attention must be (h, w, h, w), or (N, N) of a square grid, not {shape}")
