@@ -1,0 +1,99 @@
+"""DINOv2: self-attention between the patches of an image in the last layer, through transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AttentionInterface, Dinov2Model
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from m2n2.backbones.area_resize import area_resize
+from m2n2.backbones.head_mean import add_head_mean
+from m2n2.backbones.loading import from_safetensors, grid_shape, torch_dtype
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+STOP_AT_LAST_LAYER = "m2n2_stop_at_last_layer"
+
+
+class Dinov2:
+    """DINOv2 of any size, without registers.
+
+    Args:
+        weights: local Hugging Face directory: config.json, model.safetensors.
+        device: torch device, such as "cpu" or "cuda".
+        dtype: "float32", "float16" or "bfloat16" of the model; the returned attention is computed in float32.
+        grid: cells of the attention, one number or (h, w); the image is resized to (14 h, 14 w) pixels.
+
+    Raises:
+        InvalidWeights: the directory's tensors are not exactly those of the model that its config.json describes.
+        ValueError: another dtype, or a grid that is not positive.
+    """
+
+    def __init__(
+        self,
+        weights: Path,
+        device: str = "cpu",
+        dtype: str = "float32",
+        grid: int | tuple[int, int] | None = None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.grid = grid_shape(64 if grid is None else grid)
+        model = from_safetensors(Dinov2Model, weights, torch_dtype(dtype), attn_implementation=STOP_AT_LAST_LAYER)
+        for module in model.encoder.layer[-1].modules():
+            module.m2n2_is_last = True
+        self._model = model.to(self.device)
+        self._patch_pixels: int = model.config.patch_size
+        self._mean = torch.tensor(IMAGENET_MEAN, device=self.device).view(1, 3, 1, 1)
+        self._std = torch.tensor(IMAGENET_STD, device=self.device).view(1, 3, 1, 1)
+
+    @torch.inference_mode()
+    def attention(self, image: np.ndarray) -> torch.Tensor:
+        """Self-attention of one image, see `m2n2.backbones.protocol.Backbone`."""
+        h, w = self.grid
+        query, key, scale = self._last_layer(self._pixels(image))  # (heads, 1 + N, d) twice
+        with_class = torch.zeros(1 + h * w, 1 + h * w, device=self.device)
+        add_head_mean(with_class, query, key, scale)
+        attention = with_class[1:, 1:]  # the class token comes first
+        return (attention / attention.sum(dim=1, keepdim=True)).view(h, w, h, w)
+
+    def _pixels(self, image: np.ndarray) -> torch.Tensor:
+        h, w = self.grid
+        resized = area_resize(image, (h * self._patch_pixels, w * self._patch_pixels))  # (14 h, 14 w, 3)
+        pixels = torch.from_numpy(resized).to(self.device).permute(2, 0, 1)[None]
+        return (pixels.float() / 255 - self._mean) / self._std  # (1, 3, 14 h, 14 w)
+
+    def _last_layer(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, float]:
+        try:
+            self._model(pixel_values=pixels)
+        except _LastLayerReached as reached:
+            return reached.query[0], reached.key[0], reached.scale
+        raise RuntimeError("the model ended without reaching the attention of its last layer")
+
+
+class _LastLayerReached(Exception):
+    """Nothing went wrong: it carries q and k out of the model, whose rest is not needed."""
+
+    def __init__(self, query: torch.Tensor, key: torch.Tensor, scale: float) -> None:
+        self.query, self.key, self.scale = query, key, scale
+
+
+def _stop_at_last_layer(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **options: Any,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """An attention function of transformers; q, k and v are (batch, heads, tokens, d)."""
+    if getattr(module, "m2n2_is_last", False):
+        raise _LastLayerReached(query, key, options["scaling"])
+    output: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    return output
+
+
+AttentionInterface.register(STOP_AT_LAST_LAYER, _stop_at_last_layer)
