@@ -1,0 +1,1 @@
+"""Parts to the formats that people's tools import, one file each."""

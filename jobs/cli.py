@@ -1,0 +1,155 @@
+"""The command line `m2n2`. It only wires: jobs are validated in pipeline/config.py, work is done in pipeline and m2n2.
+
+Exit codes: 0 every object accounted for and failures within the allowed share; 1 incomplete; 2 bad usage or input;
+3 complete, but too many failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.console import configure_logs, progress_line, say, status_text
+from m2n2.errors import InvalidWeights
+from pipeline.clicks import InvalidClicks
+from pipeline.config import InvalidJob, Job, load_job
+from pipeline.plan import PlanMismatch
+from pipeline.store import Storage, Store, StoreUnavailable
+
+if TYPE_CHECKING:
+    from pipeline.run import Retry
+
+BAD_INPUT = (InvalidJob, InvalidClicks, InvalidWeights, PlanMismatch)
+EXIT_INCOMPLETE, EXIT_BAD_INPUT = 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    options = build_parser().parse_args(arguments)
+    configure_logs(options.verbose)
+    try:
+        code: int = options.run(options)
+    except BAD_INPUT as error:
+        sys.stderr.write(f"m2n2: {error}\n")
+        return EXIT_BAD_INPUT
+    except StoreUnavailable as error:
+        sys.stderr.write(f"m2n2: {error}\n")
+        return EXIT_INCOMPLETE
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every command with its options."""
+    parser = argparse.ArgumentParser(prog="m2n2", description="Instance masks from clicks, without training.")
+    parser.add_argument("--verbose", action="store_true", help="log every shard, also on a terminal")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    label = commands.add_parser("label", help="label a job's images: plan, run or resume, export")
+    label.add_argument("job", metavar="JOB.yaml")
+    label.add_argument("overrides", nargs="*", metavar="key=value", help="such as backbone.grid=64")
+    label.add_argument("--address", help="a running Ray cluster; default: RAY_ADDRESS, else Ray on this machine")
+    label.add_argument("--retry-failed", action="store_true", help="try failed objects again that may succeed now")
+    label.add_argument("--retry-all", action="store_true", help="try all failed objects again")
+    label.set_defaults(run=_label)
+
+    status = commands.add_parser("status", help="how far the run below OUTPUT is, and what failed")
+    status.add_argument("output", metavar="OUTPUT")
+    _add_storage(status)
+    status.set_defaults(run=_status)
+
+    export = commands.add_parser("export", help="write the masks of a run in another format or to another place")
+    export.add_argument("output", metavar="OUTPUT")
+    export.add_argument("--format", choices=["coco"], default="coco")
+    export.add_argument("--to", required=True, metavar="PATH")
+    _add_storage(export)
+    export.set_defaults(run=_export)
+
+    weights = commands.add_parser("weights", help="get models' weights").add_subparsers(required=True)
+    fetch = weights.add_parser("fetch", help="fetch weights, check them, and put them in place")
+    fetch.add_argument("name", metavar="NAME", help="such as dinov2-small or sd2")
+    fetch.add_argument("--to", metavar="PATH", help="directory or s3://...; default: below $M2N2_CACHE")
+    fetch.add_argument("--from", dest="source", metavar="DIR", help="a local directory that has them")
+    _add_storage(fetch)
+    fetch.set_defaults(run=_fetch_weights)
+
+    demo = commands.add_parser("demo", help="label a few photos on this machine and draw the masks")
+    demo.add_argument("--to", default="demo", metavar="DIR")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _add_storage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--endpoint-url", help="an S3-compatible server")
+
+
+def _storage(options: argparse.Namespace) -> Storage:
+    return Storage(endpoint_url=options.endpoint_url)
+
+
+def _label(options: argparse.Namespace) -> int:
+    job = load_job(options.job, options.overrides)
+    retry: Retry | None = "all" if options.retry_all else "retryable" if options.retry_failed else None
+    return label(job, options.address, retry)
+
+
+def label(job: Job, address: str | None = None, retry: Retry | None = None) -> int:
+    """Run a job on a cluster or on this machine and say how it ended; returns the exit code."""
+    from jobs.cluster import connected
+    from pipeline.run import run
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with connected(job, address), progress_line() as show:
+        result = run(job, retry=retry, stop=stop, on_progress=show)
+    failed = ", ".join(f"{reason} {number}" for reason, number in result.failed.items())
+    say(f"{result.outcome}: {result.objects} objects, {sum(result.failed.values())} failed{failed and f' ({failed})'}")
+    for line in filter(None, [result.message, *result.exports]):
+        say(line)
+    return result.exit_code
+
+
+def _status(options: argparse.Namespace) -> int:
+    from pipeline.progress import read_status
+
+    status = read_status(Store(options.output, _storage(options)))
+    if status is None:
+        raise InvalidJob(f"{options.output}: no run is here; expected plan/plan.json below it")
+    say(status_text(status))
+    return 0 if status.shards_done == status.shards_total else EXIT_INCOMPLETE
+
+
+def _export(options: argparse.Namespace) -> int:
+    from pipeline.attempts import all_attempts, is_complete
+    from pipeline.export.coco import export_coco
+
+    store = Store(options.output, _storage(options))
+    attempts = all_attempts(store)
+    if not attempts:
+        raise InvalidJob(f"{options.output}: no run is here; expected plan/plan.json below it")
+    say(export_coco(store, attempts, Store("", _storage(options)), options.to))
+    if all(is_complete(store, plan) for plan in attempts):
+        return 0
+    sys.stderr.write("m2n2: the run is not complete: what is not labelled yet is not in the export\n")
+    return EXIT_INCOMPLETE
+
+
+def _fetch_weights(options: argparse.Namespace) -> int:
+    from m2n2.backbones.fetch import fetch_weights
+    from pipeline.store import fsspec_options
+
+    storage_options = fsspec_options(options.to or "", _storage(options))
+    place = fetch_weights(options.name, options.to, options.source, storage_options=storage_options)
+    say(str(place))
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from jobs.demo import demo
+
+    return demo(Path(options.to))

@@ -1,0 +1,175 @@
+"""The job: one model, validated once at the edge, equal to `job.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from m2n2.settings import Settings
+from pipeline.store import Storage, Store
+
+STRICT = ConfigDict(frozen=True, extra="forbid")
+
+
+class InvalidJob(ValueError):
+    """A job that cannot be run: the message names the file, the key, what was found and what is allowed."""
+
+
+class Backbone(BaseModel):
+    """Where attention comes from; see docs/backbones.md."""
+
+    model_config = STRICT
+
+    name: str = "sd2"
+    weights: str | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    grid: Annotated[int, Field(ge=2, le=512)] | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Workers(BaseModel):
+    """How many actors, and what each one takes. `count: auto` takes what the cluster has."""
+
+    model_config = STRICT
+
+    count: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    gpus: Annotated[float, Field(ge=0)] = 1.0
+    cpus: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Limits(BaseModel):
+    """What a run puts up with.
+
+    Attributes:
+        max_failed_share: the run fails (exit code 3) when a larger share of its objects failed; it stops early when
+            that is so after `min_objects_before_abort` objects.
+        max_image_bytes: larger files are not decoded.
+        max_image_pixels: larger images are not decoded.
+        image_timeout_s: a worker that finishes no image for so long counts as stuck and is replaced.
+        start_timeout_s: seconds for a worker to load and check its model, from when it was placed.
+        patience_s: when nothing was finished for so long, whatever the cause, the run ends incomplete.
+        drain_s: seconds that running shards get to finish after SIGTERM.
+        prefetch_bytes: decoded images that wait for a worker's device, in bytes.
+    """
+
+    model_config = STRICT
+
+    max_failed_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    min_objects_before_abort: Annotated[int, Field(ge=1)] = 500
+    max_image_bytes: Annotated[int, Field(ge=1)] = 200_000_000
+    max_image_pixels: Annotated[int, Field(ge=1)] = 100_000_000
+    image_timeout_s: Annotated[float, Field(gt=0)] = 300.0
+    start_timeout_s: Annotated[float, Field(gt=0)] = 1800.0
+    patience_s: Annotated[float, Field(gt=0)] = 7200.0
+    drain_s: Annotated[float, Field(ge=0)] = 60.0
+    prefetch_bytes: Annotated[int, Field(ge=1)] = 512_000_000
+
+
+class Job(BaseModel):
+    """Everything a run needs to know; `job.yaml` with every key that may stand in it."""
+
+    model_config = STRICT
+
+    images: str
+    clicks: str | list[str]
+    output: str
+    backbone: Backbone = Backbone()
+    settings: Annotated[Settings, Field(default_factory=Settings)]
+    workers: Workers = Workers()
+    shard_images: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = "auto"
+    orientation: Literal["stored", "displayed"] = "stored"
+    allow_images_outside_root: bool = False
+    storage: Annotated[Storage, Field(default_factory=Storage)]
+    limits: Limits = Limits()
+    export: tuple[Literal["coco"], ...] = ("coco",)
+
+    @property
+    def click_patterns(self) -> Sequence[str]:
+        """The addresses or patterns of the click files."""
+        return [self.clicks] if isinstance(self.clicks, str) else self.clicks
+
+    @property
+    def output_store(self) -> Store:
+        """Where the run writes."""
+        return Store(self.output, self.storage)
+
+    @property
+    def image_store(self) -> Store:
+        """Where image keys are looked up."""
+        return Store(self.images, self.storage)
+
+
+# Values that are dataclasses elsewhere (m2n2 and the store know no pydantic) refuse unknown keys here all the same.
+for _value_class in (Settings, Storage):
+    setattr(_value_class, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010
+Job.model_rebuild(force=True)
+
+
+def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
+    """Read `job.yaml`, apply `key=value` overrides (keys dotted, values YAML), validate.
+
+    Raises:
+        InvalidJob: for every way in which the file or an override is wrong, all of them in one message.
+    """
+    try:
+        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InvalidJob(f"{path}: there is no such job file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidJob(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict):
+        raise InvalidJob(f"{path}: found {type(document).__name__}, expected a mapping of keys such as images, clicks")
+    for override in overrides:
+        _apply(document, override)
+    return parse_job(document, source=str(path))
+
+
+def parse_job(document: dict[str, Any], source: str) -> Job:
+    """Validate a job that is already a mapping; `source` names it in errors. Raises InvalidJob."""
+    try:
+        return Job.model_validate(document)
+    except pydantic.ValidationError as error:
+        raise InvalidJob("\n".join(_line(source, problem) for problem in error.errors())) from None
+
+
+def _apply(document: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise InvalidJob(f"override {override!r}: expected key=value, such as backbone.grid=64")
+    *parents, last = key.split(".")
+    place = document
+    for parent in parents:
+        place = place.setdefault(parent, {})
+        if not isinstance(place, dict):
+            raise InvalidJob(f"override {override!r}: {parent} is a value, it has no keys below it")
+    try:
+        place[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InvalidJob(f"override {override!r}: the value is not YAML: {' '.join(str(error).split())}") from error
+
+
+def _line(source: str, problem: Any) -> str:
+    # Of the branches of a union pydantic names the type in brackets: no part of the key that people wrote.
+    known = [str(part) for part in problem["loc"] if not str(part).startswith(("constrained", "literal[", "function"))]
+    key = ".".join(known)
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        allowed = ", ".join(_allowed_keys(problem["loc"][:-1]))
+        return f"{source}: {key}: unknown key; allowed here: {allowed}"
+    if problem["type"] == "missing":
+        return f"{source}: {key}: this key is required"
+    return f"{source}: {key}: found {problem['input']!r}; {problem['msg']}"
+
+
+def _allowed_keys(location: Sequence[str | int]) -> list[str]:
+    model: Any = Job
+    for part in location:
+        model = model.model_fields[str(part)].annotation
+    fields = getattr(model, "model_fields", None) or model.__dataclass_fields__
+    return sorted(fields)

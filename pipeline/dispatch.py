@@ -1,0 +1,127 @@
+"""Which task goes next, and who is to blame when a worker dies. No Ray here: events in, tasks out.
+
+A worker that dies or is stuck counts against the task that was running. From then on that task runs alone on its
+worker, so that the next blame is certain. After two such losses a shard is taken apart, half by half, down to the image
+that does it; that image's objects become error rows and its neighbours get their masks. Storage that does not answer
+and nodes that go away count against nobody.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pipeline.failure import Failure
+from pipeline.parts import Row
+from pipeline.tasks import Task
+
+CRASHES_TO_TAKE_APART = 2
+LONGEST_PAUSE_S = 60.0
+
+
+@dataclass
+class _Waiting:
+    task: Task
+    crashes: int = 0
+    alone: bool = False
+    pauses: int = 0
+    not_before_s: float = 0.0
+
+
+@dataclass
+class TakenApart:
+    """A shard in pieces: rows of the pieces that are done, and the images (by position) that kill their worker."""
+
+    open_pieces: int
+    rows: list[Row] = field(default_factory=list)
+    poisonous: dict[int, Failure] = field(default_factory=dict)
+
+
+class Dispatcher:
+    """Holds every task that is not done. Times are seconds of one monotonic clock, given by the caller."""
+
+    def __init__(self, shards: Iterable[tuple[int, int]]) -> None:
+        """Begin with whole shards, each as (index, number of images)."""
+        self._images = dict(shards)
+        self._waiting = deque(_Waiting(Task(shard)) for shard in self._images)
+        self._running: dict[Task, _Waiting] = {}
+        self._apart: dict[int, TakenApart] = {}
+        self._left = set(self._images)
+
+    @property
+    def shards_left(self) -> int:
+        """Shards that have no part yet."""
+        return len(self._left)
+
+    @property
+    def images_left(self) -> int:
+        """Images of the shards that have no part yet."""
+        return sum(self._images[shard] for shard in self._left)
+
+    def next(self, in_flight: Sequence[Task], now_s: float) -> Task | None:
+        """A task for a worker that has `in_flight` already, or None. Suspects share a worker with nobody."""
+        if any(self._running[task].alone for task in in_flight):
+            return None
+        for waiting in self._waiting:
+            if waiting.not_before_s <= now_s and not (waiting.alone and in_flight):
+                self._waiting.remove(waiting)
+                self._running[waiting.task] = waiting
+                return waiting.task
+        return None
+
+    def done(self, task: Task, rows: Sequence[Row] | None) -> TakenApart | None:
+        """A task is finished. Returns the shard's pieces when this was the last of a shard taken apart."""
+        del self._running[task]
+        if task.whole:
+            self._left.discard(task.shard)
+            return None
+        self._apart[task.shard].rows += rows or []
+        return self._piece_closed(task.shard)
+
+    def crashed(self, task: Task, cause: Literal["crash", "stuck"], message: str) -> TakenApart | None:
+        """The worker died, or was stuck, while this task was running. Returns as `done` does."""
+        waiting = self._running.pop(task)
+        waiting.crashes += 1
+        waiting.alone = True
+        first, stop = task.first, self._images[task.shard] if task.stop is None else task.stop
+        # A piece that fails again is cut at once: its shard has had its second chance.
+        needed = CRASHES_TO_TAKE_APART if task.whole or stop - first == 1 else 1
+        if waiting.crashes < needed:
+            self._waiting.appendleft(waiting)
+            return None
+        if stop - first == 1:
+            apart = self._apart.setdefault(task.shard, TakenApart(open_pieces=1))
+            apart.poisonous[first] = Failure("worker_crash" if cause == "crash" else "worker_stuck", message)
+            return self._piece_closed(task.shard)
+        middle = (first + stop) // 2
+        for piece in (Task(task.shard, middle, stop), Task(task.shard, first, middle)):
+            self._waiting.appendleft(_Waiting(piece, alone=True))
+        if task.whole:
+            self._apart[task.shard] = TakenApart(open_pieces=2)
+        else:
+            self._apart[task.shard].open_pieces += 1
+        return None
+
+    def given_back(self, task: Task, suspect: bool) -> None:
+        """The task's worker is gone through no fault of the task; a suspect had a part in a crash all the same."""
+        waiting = self._running.pop(task)
+        waiting.alone = waiting.alone or suspect
+        self._waiting.appendleft(waiting)
+
+    def unavailable(self, task: Task, now_s: float) -> None:
+        """Storage did not answer: the task waits longer each time, and nothing counts against it."""
+        waiting = self._running.pop(task)
+        waiting.pauses += 1
+        waiting.not_before_s = now_s + min(LONGEST_PAUSE_S, 2.0**waiting.pauses)
+        self._waiting.append(waiting)
+
+    def committed(self, shard: int) -> None:
+        """A shard that was taken apart has its part now."""
+        self._left.discard(shard)
+
+    def _piece_closed(self, shard: int) -> TakenApart | None:
+        apart = self._apart[shard]
+        apart.open_pieces -= 1
+        return self._apart.pop(shard) if apart.open_pieces == 0 else None

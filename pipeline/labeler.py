@@ -1,0 +1,249 @@
+"""The Ray actor: one device, one model, a shard at a time.
+
+Two calls of `label` may be under way at once: while one has the device, the other fetches and decodes its first images.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import ray
+from ray.util import metrics
+
+from m2n2.prompt import Prompt
+from pipeline.clicks import ObjectClicks
+from pipeline.config import Job
+from pipeline.failure import Failure
+from pipeline.parts import Row, Size, commit_part, error_row, mask_row
+from pipeline.plan import Plan, read_shard
+from pipeline.prefetch import Fetched, Prefetch
+from pipeline.store import describe, fsspec_options
+from pipeline.tasks import Place, Progress, Task, TaskReport
+
+if TYPE_CHECKING:
+    from m2n2 import Scene
+
+FETCH_THREADS = 8
+REFINED_AT_ONCE = 2
+OLD_WORKER_EXIT_S = 60.0
+
+log = logging.getLogger("m2n2.labeler")
+
+
+class Labeler:
+    """Loads the model once, then labels shards. Made an actor, replaced and fed by pipeline/fleet.py."""
+
+    def __init__(self, job: Job, plan: Plan) -> None:
+        self._job, self._plan, self._store = job, plan, job.output_store
+        self._device = threading.Lock()
+        self._progress = Progress()
+        self._fetchers = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
+        self._refiners = ThreadPoolExecutor(REFINED_AT_ONCE, thread_name_prefix="refine")
+        self._backbone: Any = None
+
+    @ray.method(concurrency_group="control")
+    def place(self) -> Place:
+        """Answers as soon as Ray has found room for the actor."""
+        context = ray.get_runtime_context()
+        return Place(context.get_node_id(), os.uname().nodename, os.getpid())
+
+    @ray.method(concurrency_group="device")
+    def load(self, old_pids: Sequence[int]) -> dict[str, Any]:
+        """Load and check the model, once the dead workers of this node (`old_pids`) have freed their memory.
+
+        Returns:
+            What the self-check says: device, dtype, memory, seconds.
+        """
+        _wait_for_exit(old_pids)
+        import torch
+        from m2n2.backbones.check import check_backbone
+
+        from m2n2.backbones import load_backbone
+
+        torch.set_num_threads(max(1, int(self._job.workers.cpus)))
+        backbone, device = self._job.backbone, self._job.backbone.device
+        if device == "auto":
+            device = "cuda" if self._job.workers.gpus and torch.cuda.is_available() else "cpu"
+        self._backbone = load_backbone(
+            backbone.name,
+            weights=backbone.weights,
+            device=device,
+            dtype=backbone.dtype,
+            grid=backbone.grid,
+            sha256=backbone.sha256,
+            storage_options=fsspec_options(backbone.weights or "", self._job.storage),
+            **backbone.options,
+        )
+        self._metrics = _Metrics()
+        return asdict(check_backbone(self._backbone))
+
+    @ray.method(concurrency_group="device")
+    def label(self, task: Task) -> TaskReport:
+        """Label a shard and commit its part, or label a piece of it and return the rows.
+
+        Raises:
+            StoreUnavailable: storage did not answer; nothing was committed and the task can be given again.
+            PlanDamaged, ForeignPart: the output is not in order; the run has to stop.
+        """
+        images = read_shard(self._store, self._plan, task.shard)[task.first : task.stop]
+        budget = self._job.limits.prefetch_bytes // 2
+        with Prefetch(images, self._job, self._fetchers, budget) as prefetch, self._device:
+            started = time.monotonic()
+            self._progress.running = task
+            try:
+                rows = self._label_all(prefetch)
+            finally:
+                self._progress.running = None
+        if task.whole:
+            commit_part(self._store, self._plan, task.shard, images, rows)
+        failed = Counter(row["error"]["reason"] for row in rows if "error" in row)
+        seconds = time.monotonic() - started
+        return TaskReport(task, len(images), len(rows), dict(failed), seconds, None if task.whole else rows)
+
+    @ray.method(concurrency_group="control")
+    def progress(self) -> Progress:
+        """Answers also while the device works."""
+        return self._progress
+
+    def _label_all(self, prefetch: Prefetch) -> list[Row]:
+        rows: list[Row] = []
+        refining: list[Future[list[Row]]] = []
+        for fetched in prefetch:
+            refining.append(self._refiners.submit(self._begin(fetched)))
+            if len(refining) > REFINED_AT_ONCE:
+                rows += self._finish(refining.pop(0))
+        for future in refining:
+            rows += self._finish(future)
+        return rows
+
+    def _finish(self, future: Future[list[Row]]) -> list[Row]:
+        rows = future.result()
+        failed = sum("error" in row for row in rows)
+        self._progress.images += 1
+        self._progress.objects += len(rows)
+        self._progress.failed += failed
+        self._metrics.image_done(rows)
+        return rows
+
+    def _begin(self, fetched: Fetched) -> _Refinement:
+        """The device's share of one image; what is left to do needs the CPU only."""
+        started = time.monotonic()
+        pixels = fetched.pixels
+        refinement = _Refinement(started, pixels.shape[:2] if pixels is not None else None)
+        for clicks in fetched.clicks.objects:
+            failure = clicks.failure or fetched.failure
+            if failure is None and pixels is not None:
+                failure = _click_outside(clicks, self._plan.files, pixels.shape[1], pixels.shape[0])
+            refinement.add(clicks, failure)
+        if pixels is not None and refinement.prompts:
+            try:
+                refinement.scene = self._scene(pixels, refinement.prompts)
+            except Exception as error:
+                refinement.fail_all(_segment_failure(error))
+        refinement.device_s = time.monotonic() - started
+        return refinement
+
+    def _scene(self, pixels: np.ndarray, prompts: Sequence[Prompt]) -> Scene:
+        from m2n2 import Scene
+
+        scene = Scene(pixels, self._backbone.attention(pixels), self._job.settings, overwrite_attention=True)
+        scene.advance([point for prompt in prompts for point in prompt.points])
+        scene.release_operator()
+        return scene
+
+
+class _Refinement:
+    """The CPU's share of one image: called in a thread, it turns low-resolution maps into rows."""
+
+    def __init__(self, started: float, shape: tuple[int, ...] | None) -> None:
+        self._size = Size(width=shape[1], height=shape[0]) if shape else None
+        self._failed: list[tuple[ObjectClicks, Failure]] = []
+        self._objects: list[ObjectClicks] = []
+        self.prompts: list[Prompt] = []
+        self.scene: Scene | None = None
+        self.device_s = 0.0
+
+    def add(self, clicks: ObjectClicks, failure: Failure | None) -> None:
+        if failure is not None:
+            self._failed.append((clicks, failure))
+            return
+        self._objects.append(clicks)
+        points = [(click["x"], click["y"]) for click in clicks.clicks]
+        self.prompts.append(Prompt(points, [click["label"] for click in clicks.clicks]))
+
+    def fail_all(self, failure: Failure) -> None:
+        self._failed += [(clicks, failure) for clicks in self._objects]
+        self._objects, self.prompts = [], []
+
+    def __call__(self) -> list[Row]:
+        started = time.monotonic()
+        masks = []
+        if self.scene is not None:
+            try:
+                masks = self.scene.segment(self.prompts)
+            except Exception as error:
+                self.fail_all(_segment_failure(error))
+        seconds = (self.device_s + time.monotonic() - started) / max(1, len(self._objects) + len(self._failed))
+        rows = [
+            mask_row(clicks, mask.mask, mask.score, seconds) for clicks, mask in zip(self._objects, masks, strict=True)
+        ]
+        return rows + [error_row(clicks, failure, self._size, seconds) for clicks, failure in self._failed]
+
+
+class _Metrics:
+    """Prometheus metrics, served by Ray's own endpoint."""
+
+    def __init__(self) -> None:
+        self._images = metrics.Counter("m2n2_images_done", description="Images labelled or failed")
+        self._objects = metrics.Counter("m2n2_objects_done", description="Objects labelled")
+        self._failed = metrics.Counter("m2n2_objects_failed", description="Objects failed", tag_keys=("reason",))
+        self._seconds = metrics.Histogram(
+            "m2n2_image_seconds",
+            description="Device and CPU seconds an image",
+            boundaries=[0.1, 0.3, 1, 3, 10, 30, 100],
+        )
+
+    def image_done(self, rows: Sequence[Row]) -> None:
+        self._images.inc()
+        self._seconds.observe(sum(row["seconds"] for row in rows))
+        for row in rows:
+            if "error" in row:
+                self._failed.inc(tags={"reason": row["error"]["reason"]})
+            else:
+                self._objects.inc()
+
+
+def _click_outside(clicks: ObjectClicks, files: Sequence[str], width: int, height: int) -> Failure | None:
+    for click in clicks.clicks:
+        if not (0 <= round(click["x"]) < width and 0 <= round(click["y"]) < height):
+            where = f"{files[click['file']]}, row {click['row']}: columns x, y"
+            found = f"found ({click['x']:g}, {click['y']:g}) in image {clicks.image!r}"
+            return Failure("click_outside", f"{where}: {found}; allowed: 0..{width - 1}, 0..{height - 1}")
+    return None
+
+
+def _segment_failure(error: Exception) -> Failure:
+    """An error row for one image; errors that leave the device unusable are raised again to end this worker."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError):
+        return Failure("device_memory", describe(error))
+    if "CUDA error" in str(error):
+        raise error
+    log.exception("an image could not be segmented")
+    return Failure("internal", describe(error))
+
+
+def _wait_for_exit(pids: Sequence[int]) -> None:
+    give_up_at = time.monotonic() + OLD_WORKER_EXIT_S
+    while any(os.path.exists(f"/proc/{pid}") for pid in pids) and time.monotonic() < give_up_at:
+        time.sleep(0.2)

@@ -1,0 +1,148 @@
+"""What a shard leaves behind: one Parquet file with a row an object, a mask or an error, put there in one piece.
+
+A part that exists is done; nothing else marks progress. Whoever finds the part's key taken reads it back and accepts it
+only if it belongs to the same plan and accounts for exactly the same objects.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pycocotools import mask as coco_mask
+
+from pipeline.clicks import ObjectClicks
+from pipeline.failure import Failure
+from pipeline.plan import ImageClicks, Plan
+from pipeline.store import Store
+
+ERROR = pa.struct(
+    [("stage", pa.string()), ("reason", pa.string()), ("message", pa.string()), ("retryable", pa.bool_())]
+)
+PART = pa.schema(
+    [
+        ("image", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("object", pa.string()),
+        ("category", pa.string()),
+        ("rle", pa.struct([("size", pa.list_(pa.int32(), 2)), ("counts", pa.string())])),
+        ("bbox", pa.list_(pa.float64(), 4)),
+        ("area", pa.int64()),
+        ("score", pa.float32()),
+        ("clicks", pa.int32()),
+        ("seconds", pa.float32()),
+        ("error", ERROR),
+    ]
+)
+PART_NAME = re.compile(r"parts/shard-(\d{5,})\.parquet$")
+
+Row = dict[str, Any]
+
+
+class ForeignPart(RuntimeError):
+    """A part that was there first does not belong to this plan, or does not account for the shard's objects."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Width and height of an image in pixels."""
+
+    width: int
+    height: int
+
+
+def mask_row(clicks: ObjectClicks, mask: np.ndarray, score: float, seconds: float) -> Row:
+    """The row of an object that has its mask, (H, W) bool; `seconds` is its image's time shared among its objects."""
+    height, width = mask.shape
+    encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return _row(clicks, Size(width, height), seconds) | {
+        "rle": {"size": [height, width], "counts": encoded["counts"].decode("ascii")},
+        "bbox": [float(value) for value in coco_mask.toBbox(encoded)],
+        "area": int(coco_mask.area(encoded)),
+        "score": score,
+    }
+
+
+def error_row(clicks: ObjectClicks, failure: Failure, size: Size | None = None, seconds: float = 0.0) -> Row:
+    """The row of an object that has none, with the reason."""
+    error = {
+        "stage": failure.stage,
+        "reason": failure.reason,
+        "message": failure.message,
+        "retryable": failure.retryable,
+    }
+    return _row(clicks, size, seconds) | {"error": error}
+
+
+def commit_part(store: Store, plan: Plan, shard: int, images: Sequence[ImageClicks], rows: Sequence[Row]) -> None:
+    """Put a shard's part: its rows in the plan's order, exactly once each, in one create-once PUT.
+
+    Raises:
+        ForeignPart: another part stands there that is not this shard's.
+        ValueError: the rows are not exactly the shard's objects: a defect, and nothing is written.
+    """
+    by_object = {(row["image"], row["object"]): row for row in rows}
+    wanted = [(each.image, each.object) for image in images for each in image.objects]
+    if len(rows) != len(wanted) or by_object.keys() != set(wanted):
+        raise ValueError(f"shard {shard}: {len(rows)} rows do not account for its {len(wanted)} objects, each once")
+    metadata = {"fingerprint": plan.fingerprint, "shard": str(shard)}
+    table = pa.Table.from_pylist([by_object[key] for key in wanted], schema=PART.with_metadata(metadata))
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    if not store.put_new(part_key(plan.root, shard), sink.getvalue().to_pybytes()):
+        _check_existing(store, plan, shard, wanted)
+
+
+def finished_shards(store: Store, plan: Plan) -> set[int]:
+    """The shards that have their part, from a fresh listing."""
+    names = (PART_NAME.search(entry.key) for entry in store.listing(f"{plan.root}parts"))
+    return {int(name[1]) for name in names if name}
+
+
+def read_part(store: Store, plan: Plan, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
+    """One part's rows. Raises ForeignPart where it was written for another plan."""
+    key = part_key(plan.root, shard)
+    table = pq.read_table(pa.BufferReader(store.read(key)), columns=columns)
+    found = (table.schema.metadata or {}).get(b"fingerprint", b"none").decode()
+    if found != plan.fingerprint:
+        raise ForeignPart(f"{store.url(key)}: belongs to plan {found}, expected {plan.fingerprint}")
+    return table
+
+
+def failures(store: Store, plan: Plan, shards: Iterable[int]) -> Iterator[Row]:
+    """The error rows of the given parts: shard, image, object, stage, reason, message, retryable."""
+    for shard in sorted(shards):
+        table = read_part(store, plan, shard, columns=["image", "object", "error"])
+        for row in table.filter(table["error"].is_valid()).to_pylist():
+            yield {"shard": shard, "image": row["image"], "object": row["object"]} | row["error"]
+
+
+def part_key(root: str, shard: int) -> str:
+    """The key of a shard's part below the output."""
+    return f"{root}parts/shard-{shard:05d}.parquet"
+
+
+def _row(clicks: ObjectClicks, size: Size | None, seconds: float) -> Row:
+    return {
+        "image": clicks.image,
+        "width": size.width if size else None,
+        "height": size.height if size else None,
+        "object": clicks.object,
+        "category": clicks.category,
+        "clicks": len(clicks.clicks),
+        "seconds": seconds,
+    }
+
+
+def _check_existing(store: Store, plan: Plan, shard: int, wanted: Sequence[tuple[str, str]]) -> None:
+    table = read_part(store, plan, shard, columns=["image", "object"])
+    found = list(zip(table["image"].to_pylist(), table["object"].to_pylist(), strict=True))
+    if found != list(wanted):
+        key = store.url(part_key(plan.root, shard))
+        raise ForeignPart(f"{key}: has {len(found)} rows that are not the {len(wanted)} objects of shard {shard}")

@@ -1,0 +1,284 @@
+"""The frozen plan: which images make which shard, and the fingerprint of everything that decides a mask.
+
+`plan/shard-00000.parquet ...` are written first and `plan/plan.json` last, so a plan is there whole or not at all. It
+records the digest of every shard file: a plan that two drivers wrote over each other is found out, never worked on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m2n2.backbones import BUILT_IN
+from m2n2.backbones.weights import weights_digest
+from pipeline.clicks import CLICK, ClickTable, ObjectClicks, find_click_files
+from pipeline.config import Job
+from pipeline.failure import Failure
+from pipeline.images import outside_root
+from pipeline.store import Entry, Store, fsspec_options
+
+SCHEMA_VERSION = 1
+SHARD = pa.schema(
+    [
+        ("image", pa.string()),
+        ("object", pa.string()),
+        ("category", pa.string()),
+        ("clicks", pa.list_(CLICK)),
+        ("reason", pa.string()),
+        ("message", pa.string()),
+    ]
+)
+UPLOADS_AT_ONCE = 8
+
+
+class PlanMismatch(ValueError):
+    """The output holds a plan of another job: the message names every difference."""
+
+
+class PlanDamaged(RuntimeError):
+    """A shard of the plan is not the one that the plan was sealed with."""
+
+
+@dataclass(frozen=True)
+class ImageClicks:
+    """One image of a shard: its key and its objects, all of them, failed ones included."""
+
+    image: str
+    objects: tuple[ObjectClicks, ...]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What plan.json knows of a shard."""
+
+    index: int
+    images: int
+    objects: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sealed plan.
+
+    Attributes:
+        root: key prefix below the output: "" for the first attempt, "attempts/2/" for the next.
+        fingerprint: sha256 of `identity`.
+        identity: what decides the masks: click files, images root, settings, backbone, weights, schema version.
+        files: the click files that `file` numbers of clicks refer to.
+    """
+
+    root: str
+    fingerprint: str
+    identity: Mapping[str, Any]
+    files: Sequence[str]
+    shards: Sequence[Shard]
+
+    @property
+    def objects(self) -> int:
+        """Objects in all shards."""
+        return sum(shard.objects for shard in self.shards)
+
+    @property
+    def images(self) -> int:
+        """Images in all shards."""
+        return sum(shard.images for shard in self.shards)
+
+
+def find_or_make_plan(job: Job) -> Plan:
+    """The output's plan where there is one, else a new one from the job's clicks.
+
+    Raises:
+        PlanMismatch: the output's plan was made for other inputs or settings.
+        InvalidClicks: the click files cannot be read as clicks.
+        InvalidWeights: the weights are not there.
+    """
+    store = job.output_store
+    files = find_click_files(job.click_patterns, Store("", job.storage))
+    identity = make_identity(job, files)
+    plan = load_plan(store)
+    if plan is None:
+        with ClickTable(files, Store("", job.storage), job.images) as table:
+            size = shard_size(job, table.count_images())
+            images = (ImageClicks(image, _checked(job, objects)) for image, objects in table.by_image())
+            plan = write_plan(store, "", identity, [file.key for file in files], images, size)
+    # Also after writing: another driver may have sealed a plan of its own in the meantime.
+    if differences := list(_differences(plan.identity, identity)):
+        raise PlanMismatch(
+            f"{store.url('plan/plan.json')} belongs to another job, and a plan once written is frozen.\n  "
+            + "\n  ".join(differences)
+            + "\nChoose another output, or put back what changed."
+        )
+    return plan
+
+
+def make_identity(job: Job, files: Sequence[Entry]) -> dict[str, Any]:
+    """Everything that decides the masks, as JSON values; what only decides speed is not in it."""
+    backbone = job.backbone.model_dump(include={"name", "dtype", "grid", "options"})
+    identity = {
+        "schema_version": SCHEMA_VERSION,
+        "clicks": {file.key: {"size": file.size, "etag": _content(job, file)} for file in files},
+        "images": job.images.rstrip("/"),
+        "orientation": job.orientation,
+        "allow_images_outside_root": job.allow_images_outside_root,
+        "max_image_bytes": job.limits.max_image_bytes,
+        "max_image_pixels": job.limits.max_image_pixels,
+        "backbone": backbone,
+        "weights": _weights_digest(job),
+        "settings": asdict(job.settings),
+    }
+    normalised: dict[str, Any] = json.loads(json.dumps(identity))
+    return normalised
+
+
+def fingerprint_of(identity: Mapping[str, Any]) -> str:
+    """sha256 of the identity in canonical JSON."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def shard_size(job: Job, images: int) -> int:
+    """Images a shard: what the job says, or about a minute of work, with a few shards for every worker."""
+    if job.shard_images != "auto":
+        return job.shard_images
+    a_minute_of_work = 128 if job.workers.gpus else 16
+    workers = job.workers.count if job.workers.count != "auto" else 1
+    return max(8, min(a_minute_of_work, -(-images // (4 * workers))))
+
+
+def write_plan(
+    store: Store,
+    root: str,
+    identity: Mapping[str, Any],
+    files: Sequence[str],
+    images: Iterable[ImageClicks],
+    images_a_shard: int,
+) -> Plan:
+    """Write the shards, then seal the plan. Returns the plan that is in the store: an earlier seal wins."""
+    shards: list[Shard] = []
+    with ThreadPoolExecutor(UPLOADS_AT_ONCE) as uploads:
+        pending: list[Future[None]] = []
+        for index, members in enumerate(_chunks(images, images_a_shard)):
+            data = _shard_bytes(members)
+            pending.append(uploads.submit(store.put, shard_key(root, index), data))
+            objects = sum(len(member.objects) for member in members)
+            shards.append(Shard(index, len(members), objects, hashlib.sha256(data).hexdigest()))
+            if len(pending) >= 2 * UPLOADS_AT_ONCE:
+                pending.pop(0).result()
+        for upload in pending:
+            upload.result()
+    document = {
+        "fingerprint": fingerprint_of(identity),
+        "identity": identity,
+        "files": list(files),
+        "shards": [asdict(shard) for shard in shards],
+    }
+    store.put_new(f"{root}plan/plan.json", json.dumps(document, indent=1).encode())
+    sealed = load_plan(store, root)
+    assert sealed is not None, "the plan that was just written is gone"
+    return sealed
+
+
+def load_plan(store: Store, root: str = "") -> Plan | None:
+    """The sealed plan below `root`, or None where there is none (shards without a seal do not count)."""
+    try:
+        document = json.loads(store.read(f"{root}plan/plan.json"))
+    except FileNotFoundError:
+        return None
+    shards = tuple(Shard(**shard) for shard in document["shards"])
+    return Plan(root, document["fingerprint"], document["identity"], document["files"], shards)
+
+
+def read_shard(store: Store, plan: Plan, index: int) -> list[ImageClicks]:
+    """The images of one shard, in the plan's order. Raises PlanDamaged."""
+    key = shard_key(plan.root, index)
+    data = store.read(key)
+    found = hashlib.sha256(data).hexdigest()
+    if found != plan.shards[index].sha256:
+        raise PlanDamaged(f"{store.url(key)}: sha256 is {found}, the plan was sealed with {plan.shards[index].sha256}")
+    images: dict[str, list[ObjectClicks]] = {}
+    for row in pq.read_table(pa.BufferReader(data), schema=SHARD).to_pylist():
+        failure = Failure(row["reason"], row["message"]) if row["reason"] else None
+        clicks = ObjectClicks(row["image"], row["object"], row["category"], row["clicks"], failure)
+        images.setdefault(row["image"], []).append(clicks)
+    return [ImageClicks(image, tuple(objects)) for image, objects in images.items()]
+
+
+def shard_key(root: str, index: int) -> str:
+    """The key of a shard's plan below the output."""
+    return f"{root}plan/shard-{index:05d}.parquet"
+
+
+def _weights_digest(job: Job) -> str | None:
+    """What identifies the weights; nothing is loaded or copied."""
+    backbone = job.backbone
+    if backbone.name not in BUILT_IN:
+        return backbone.sha256 or backbone.weights
+    weights = backbone.weights or BUILT_IN[backbone.name][1]
+    if weights is None or backbone.sha256:
+        return backbone.sha256
+    return weights_digest(weights, storage_options=fsspec_options(weights, job.storage))
+
+
+def _checked(job: Job, objects: Sequence[ObjectClicks]) -> tuple[ObjectClicks, ...]:
+    """Objects of one image; all of them fail where the image's key leaves the images root."""
+    problem = None if job.allow_images_outside_root else outside_root(objects[0].image)
+    if problem is None:
+        return tuple(objects)
+    failure = Failure("image_outside_root", f"image {objects[0].image!r}: {problem}; allowed: keys below {job.images}")
+    return tuple(ObjectClicks(each.image, each.object, each.category, each.clicks, failure) for each in objects)
+
+
+def _chunks(images: Iterable[ImageClicks], size: int) -> Iterator[list[ImageClicks]]:
+    chunk: list[ImageClicks] = []
+    for image in images:
+        chunk.append(image)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _shard_bytes(images: Sequence[ImageClicks]) -> bytes:
+    rows = [
+        {
+            "image": each.image,
+            "object": each.object,
+            "category": each.category,
+            "clicks": list(each.clicks),
+            "reason": each.failure.reason if each.failure else None,
+            "message": each.failure.message if each.failure else None,
+        }
+        for image in images
+        for each in image.objects
+    ]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, schema=SHARD), sink, compression="zstd")
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def _content(job: Job, file: Entry) -> str:
+    """What identifies a click file's content: the store's ETag, or for a file on disk its sha256."""
+    if not file.key.startswith("file://"):
+        return file.etag
+    digest = hashlib.sha256()
+    with Store("", job.storage).open_seekable(file.key) as opened:
+        while chunk := opened.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _differences(planned: Any, wanted: Any, key: str = "") -> Iterator[str]:
+    if isinstance(planned, Mapping) and isinstance(wanted, Mapping):
+        for name in sorted(planned.keys() | wanted.keys()):
+            yield from _differences(planned.get(name), wanted.get(name), f"{key}.{name}" if key else name)
+    elif planned != wanted:
+        yield f"{key}: the plan has {planned!r}, the job has {wanted!r}"

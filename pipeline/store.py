@@ -1,0 +1,312 @@
+"""Object storage: the one place that speaks fsspec.
+
+The exactly-once rule of the pipeline rests on two operations of this file: `put_new`, which makes a whole object
+appear under its key or nothing, and never replaces one that is there; and `listing`, which no cache ever answers.
+Objects are built in memory and sent as bytes: writing through an open file would publish a truncated object when an
+exception closes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec
+
+Result = TypeVar("Result")
+
+TRANSIENT_ERRNOS = {
+    errno.EIO,
+    errno.EREMOTEIO,
+    errno.EBUSY,
+    errno.ETIMEDOUT,
+    errno.EAGAIN,
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+    errno.EPIPE,
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+}
+# Refusals that pass: a clock that is set right, a token that is renewed. s3fs reports them as PermissionError.
+TRANSIENT_S3_CODES = {"ExpiredToken", "RequestTimeTooSkewed", "TokenRefreshRequired", "RequestTimeout"}
+
+
+class StoreUnavailable(ConnectionError):
+    """The store did not answer, or answered with server errors, for longer than `Storage.give_up_s`."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How to reach object storage. Credentials come from the environment, never from here.
+
+    Attributes:
+        endpoint_url: an S3-compatible server; None means the provider's own.
+        region: S3 region; None leaves it to the environment.
+        anonymous: read public buckets without credentials.
+        give_up_s: seconds of retries, with growing pauses, before a request counts as failed.
+        request_timeout_s: seconds until one request that is not answered is sent again.
+    """
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    anonymous: bool = False
+    give_up_s: float = 300.0
+    request_timeout_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stored object: key below the root, size in bytes, what identifies its content, when it was written."""
+
+    key: str
+    size: int
+    etag: str
+    modified: datetime
+
+
+@dataclass(frozen=True)
+class Store:
+    """A root in object storage or on a disk, such as `s3://bucket/labels/run-7/` or `/data/labels`.
+
+    Keys are relative to the root. Every method retries what passes by itself (connections, 5xx, throttling) with
+    growing, random pauses, and raises StoreUnavailable when that does not help within `storage.give_up_s`.
+    """
+
+    root: str
+    storage: Storage = field(default=Storage())
+
+    def url(self, key: str) -> str:
+        """The full address of a key; an address stays as it is."""
+        if "://" in key or not self.root:
+            return key
+        return f"{self.root.rstrip('/')}/{key}" if key else self.root.rstrip("/")
+
+    def read(self, key: str, max_bytes: int | None = None) -> bytes:
+        """The object's bytes, or its first `max_bytes`. Raises FileNotFoundError, PermissionError."""
+        fs, path = self._locate(key)
+        span = {} if max_bytes is None else {"start": 0, "end": max_bytes}
+        data: bytes = self._retried(lambda: fs.cat_file(path, **span))
+        return data
+
+    def exists(self, key: str) -> bool:
+        """Whether the key is there now."""
+        fs, path = self._locate(key)
+        return bool(self._retried(lambda: fs.exists(path)))
+
+    def info(self, key: str) -> Entry:
+        """Size, ETag and time of one object. Raises FileNotFoundError."""
+        fs, path = self._locate(key)
+        return _entry(key, self._retried(lambda: fs.info(path)))
+
+    def listing(self, prefix: str) -> Iterator[Entry]:
+        """All objects below a prefix, sorted by key, fresh from the store. A prefix that is not there is empty."""
+        fs, path = self._locate(prefix)
+        fs.invalidate_cache()
+        try:
+            found = self._retried(lambda: fs.find(path, detail=True))
+        except FileNotFoundError:
+            return
+        start = len(path.rstrip("/")) + 1  # some servers list the prefix itself, as an empty object
+        for name in sorted(found):
+            if found[name]["type"] == "file" and len(name) > start and not _is_temporary(name):
+                yield _entry(f"{prefix.rstrip('/')}/{name[start:]}".lstrip("/"), found[name])
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Create an object, all of it or nothing; never replace one.
+
+        Returns:
+            True where this call created it; False where the key was taken. After a lost answer the retry may find its
+            own object there: who needs to know whose it is reads it back.
+        """
+        fs, path = self._locate(key)
+        if _is_local(fs):
+            return _create_local(Path(path), data)
+        try:
+            self._retried(lambda: fs.pipe_file(path, data, mode="create"))
+        except OSError as error:
+            if isinstance(error, FileExistsError) or _s3_code(error) == "PreconditionFailed":
+                return False
+            raise
+        return True
+
+    def put(self, key: str, data: bytes) -> None:
+        """Create or replace an object, atomically: for status and exports, never for parts of a run."""
+        fs, path = self._locate(key)
+        if _is_local(fs):
+            _replace_local(Path(path), data)
+        else:
+            self._retried(lambda: fs.pipe_file(path, data))
+
+    def put_file(self, key: str, source: Path) -> None:
+        """Upload a file of any size; the key appears when all of it has arrived."""
+        fs, path = self._locate(key)
+        if _is_local(fs):
+            temporary = _temporary_beside(Path(path))
+            fs.put_file(str(source), str(temporary))
+            temporary.replace(path)
+        else:
+            self._retried(lambda: fs.put_file(str(source), path))
+
+    def glob(self, pattern: str) -> list[Entry]:
+        """Objects that match a pattern with `*`, `?`, `[]`, sorted by key (full addresses)."""
+        fs, path = self._locate(pattern)
+        fs.invalidate_cache()
+        found = self._retried(lambda: fs.glob(path, detail=True))
+        files = {name: info for name, info in found.items() if info["type"] == "file" and not _is_temporary(name)}
+        return [_entry(fs.unstrip_protocol(name), files[name]) for name in sorted(files)]
+
+    def open_seekable(self, key: str) -> Any:
+        """A seekable binary file for readers of columns (Parquet) that fetch only what they need."""
+        fs, path = self._locate(key)
+        return self._retried(lambda: fs.open(path, "rb", cache_type="readahead"))
+
+    def honours_create_if_absent(self) -> bool:
+        """Whether the store refuses to create a key that is there. Leaves a small object `.probe-...` for a moment."""
+        key = f".probe-{uuid.uuid4().hex}"
+        fs, path = self._locate(key)
+        if _is_local(fs):
+            return True
+        try:
+            self.put_new(key, b"first")
+            return not self.put_new(key, b"second") and self.read(key) == b"first"
+        finally:
+            self._retried(lambda: fs.rm_file(path))
+
+    def _locate(self, key: str) -> tuple[Any, str]:
+        url = self.url(key)
+        protocol = url.split("://", 1)[0] if "://" in url else "file"
+        fs = filesystem(protocol, self.storage)
+        return fs, fs._strip_protocol(url)
+
+    def _retried(self, request: Callable[[], Result]) -> Result:
+        return retried(request, self.storage.give_up_s)
+
+
+def retried(request: Callable[[], Result], give_up_s: float) -> Result:
+    """Run a request until it succeeds, fails for good, or has failed transiently for `give_up_s` seconds."""
+    give_up_at = time.monotonic() + give_up_s
+    pause_s = 0.2
+    while True:
+        try:
+            return request()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            if time.monotonic() + pause_s > give_up_at:
+                raise StoreUnavailable(f"object storage failed for {give_up_s:.0f} s: {describe(error)}") from error
+        # Full jitter: workers that failed together must not return together.
+        time.sleep(random.uniform(0.5, 1.0) * pause_s)
+        pause_s = min(pause_s * 2, 10.0)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed later without anybody changing it."""
+    if isinstance(error, FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError):
+        return False
+    if isinstance(error, PermissionError):
+        return _s3_code(error) in TRANSIENT_S3_CODES
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno in TRANSIENT_ERRNOS
+    return type(error).__module__.split(".")[0] in ("botocore", "aiohttp", "aiobotocore") and not hasattr(
+        error, "response"
+    )
+
+
+def describe(error: BaseException) -> str:
+    """One line on an error, without the addresses' credentials that some libraries print."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return f"{type(error).__name__}: {text[:500]}"
+
+
+@lru_cache(maxsize=16)
+def filesystem(protocol: str, storage: Storage) -> Any:
+    """The process's fsspec file system for a protocol, made when first needed."""
+    return fsspec.filesystem(protocol, skip_instance_cache=True, **fsspec_options(f"{protocol}://", storage))
+
+
+def fsspec_options(url: str, storage: Storage) -> dict[str, Any]:
+    """What fsspec needs to open an address."""
+    if not url.startswith(("s3://", "s3a://")):
+        return {}
+    client: dict[str, Any] = {}
+    if storage.region:
+        client["region_name"] = storage.region
+    return {
+        "anon": storage.anonymous,
+        "endpoint_url": storage.endpoint_url,
+        "client_kwargs": client,
+        "config_kwargs": {
+            "connect_timeout": min(10.0, storage.request_timeout_s),
+            "read_timeout": storage.request_timeout_s,
+            "retries": {"max_attempts": 1},
+        },
+        "use_listings_cache": False,
+    }
+
+
+def _s3_code(error: BaseException) -> str | None:
+    response: Mapping[str, Any] = getattr(error.__cause__, "response", {})
+    code: str | None = response.get("Error", {}).get("Code")
+    return code
+
+
+def _entry(key: str, info: Mapping[str, Any]) -> Entry:
+    modified = info.get("LastModified") or info.get("mtime") or info.get("last_modified") or 0.0
+    if isinstance(modified, int | float):
+        modified = datetime.fromtimestamp(modified, UTC)
+    etag = info.get("ETag") or info.get("etag") or f"{info.get('mtime', '')}-{info.get('size', '')}"
+    return Entry(key=key, size=int(info.get("size") or 0), etag=str(etag).strip('"'), modified=modified)
+
+
+def _is_local(fs: Any) -> bool:
+    return "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
+
+
+def _is_temporary(name: str) -> bool:
+    base = name.rsplit("/", 1)[-1]
+    return base.startswith((".tmp-", ".probe-"))
+
+
+def _temporary_beside(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.parent / f".tmp-{uuid.uuid4().hex}"
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _create_local(path: Path, data: bytes) -> bool:
+    temporary = _temporary_beside(path)
+    try:
+        _write_synced(temporary, data)
+        # A hard link either makes the whole file appear under its name or fails because the name is taken.
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _replace_local(path: Path, data: bytes) -> None:
+    temporary = _temporary_beside(path)
+    try:
+        _write_synced(temporary, data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,51 @@
+"""The unit of work that travels between driver and workers, and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Task:
+    """A shard, or some of its images (from `first` up to `stop`) when the shard is being taken apart."""
+
+    shard: int
+    first: int = 0
+    stop: int | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether this is the shard itself, whose part the worker commits."""
+        return self.first == 0 and self.stop is None
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """What one call did. `rows` only for a piece of a shard: the driver joins the pieces and commits them."""
+
+    task: Task
+    images: int
+    objects: int
+    failed: dict[str, int]
+    seconds: float
+    rows: list[dict[str, Any]] | None
+
+
+@dataclass
+class Progress:
+    """What a worker has done since it started, and the task that has the device now."""
+
+    images: int = 0
+    objects: int = 0
+    failed: int = 0
+    running: Task | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker runs."""
+
+    node_id: str
+    host: str
+    pid: int
