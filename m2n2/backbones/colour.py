@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from m2n2.backbones.area_resize import area_resize
-from m2n2.backbones.loading import grid_shape
+from m2n2.backbones.arguments import grid_shape
 
 COLOUR_SIGMA = 0.1  # colours in 0..1
 POSITION_SIGMA = 0.2  # of the grid's longer side

@@ -11,8 +11,9 @@ from transformers import AttentionInterface, Dinov2Model
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from m2n2.backbones.area_resize import area_resize
+from m2n2.backbones.arguments import grid_shape, torch_dtype
 from m2n2.backbones.head_mean import add_head_mean
-from m2n2.backbones.loading import from_safetensors, grid_shape, torch_dtype
+from m2n2.backbones.loading import load_transformers
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -42,7 +43,7 @@ class Dinov2:
     ) -> None:
         self.device = torch.device(device)
         self.grid = grid_shape(64 if grid is None else grid)
-        model = from_safetensors(Dinov2Model, weights, dtype=torch_dtype(dtype), attn_implementation=STOP_AT_LAST_LAYER)
+        model = load_transformers(Dinov2Model, weights, torch_dtype(dtype), attn_implementation=STOP_AT_LAST_LAYER)
         for module in model.encoder.layer[-1].modules():
             module.m2n2_is_last = True
         self._model = model.to(self.device)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from m2n2.backbones.loading import from_safetensors
+from m2n2.backbones.loading import load_transformers
 from m2n2.errors import InvalidWeights
 
 PROMPT_FILE = "prompt_embedding.safetensors"
@@ -62,19 +61,15 @@ def write_prompt_embedding(weights: Path) -> None:
 def _encode(weights: Path) -> PromptEmbedding:
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-    first = _load(CLIPTextModel, weights / "text_encoder")
+    first = load_transformers(CLIPTextModel, weights / "text_encoder", torch.float32)
     first_ids = _empty_prompt(weights / "tokenizer")
     if not (weights / "text_encoder_2").is_dir():
         return PromptEmbedding(first(first_ids).last_hidden_state, None)
-    second = _load(CLIPTextModelWithProjection, weights / "text_encoder_2")
+    second = load_transformers(CLIPTextModelWithProjection, weights / "text_encoder_2", torch.float32)
     # SDXL joins the last hidden layer but one of both.
     a = first(first_ids, output_hidden_states=True)
     b = second(_empty_prompt(weights / "tokenizer_2"), output_hidden_states=True)
     return PromptEmbedding(torch.cat([a.hidden_states[-2], b.hidden_states[-2]], dim=-1), b.text_embeds)
-
-
-def _load(model_class: Any, directory: Path) -> Any:
-    return from_safetensors(model_class, directory, dtype=torch.float32)
 
 
 def _empty_prompt(tokenizer: Path) -> torch.Tensor:

@@ -17,8 +17,9 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from m2n2.backbones.area_resize import area_resize
+from m2n2.backbones.arguments import grid_shape, torch_dtype
 from m2n2.backbones.head_mean import add_head_mean
-from m2n2.backbones.loading import from_safetensors, grid_shape, torch_dtype
+from m2n2.backbones.loading import load_diffusers
 from m2n2.backbones.prompt_embedding import load_prompt_embedding
 from m2n2.errors import InvalidAttention
 
@@ -61,11 +62,9 @@ class StableDiffusion:
         self.grid = grid_shape(128 if grid is None else grid)
         self._fit = fit
         self._dtype = torch_dtype(dtype)
-        options = {"torch_dtype": self._dtype, "low_cpu_mem_usage": False}
-        vae = from_safetensors(AutoencoderKL, weights / "vae", **options)
-        vae.decoder = vae.post_quant_conv = None
+        vae = load_diffusers(AutoencoderKL, weights / "vae", self._dtype, without=("decoder", "post_quant_conv"))
         self._vae = vae.to(self.device)
-        self._unet = from_safetensors(UNet2DConditionModel, weights / "unet", **options).to(self.device)
+        self._unet = load_diffusers(UNet2DConditionModel, weights / "unet", self._dtype).to(self.device)
         self._prompt = load_prompt_embedding(weights)
         self._recorder = _Recorder()
         self._latents_a_cell = self._capture(layers)

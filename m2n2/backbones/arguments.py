@@ -1,0 +1,30 @@
+"""What the words of a job mean: a dtype's name, a grid's size."""
+
+from __future__ import annotations
+
+import torch
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """The dtype a job names.
+
+    Raises:
+        ValueError: not float32, float16 or bfloat16.
+    """
+    if name not in DTYPES:
+        raise ValueError(f"dtype is {name!r}, allowed: {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def grid_shape(grid: int | tuple[int, int]) -> tuple[int, int]:
+    """`grid` as (h, w) cells.
+
+    Raises:
+        ValueError: not a positive integer or a pair of them.
+    """
+    h, w = (grid, grid) if isinstance(grid, int) else grid
+    if h < 1 or w < 1:
+        raise ValueError(f"grid is {grid!r}, allowed: a positive integer, or (h, w) of positive integers")
+    return h, w
