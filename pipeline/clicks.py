@@ -48,6 +48,7 @@ ALLOWED = {
 OPTIONAL = ("label", "category")
 MEMORY_LIMIT = "600MB"
 CLICKS_A_QUERY = 100_000
+ROWS_A_BATCH = 262_144
 
 
 class InvalidClicks(ValueError):
@@ -77,9 +78,12 @@ class ClickTable:
         self._directory = tempfile.TemporaryDirectory(prefix="m2n2-clicks-")
         self._database = duckdb.connect(str(Path(self._directory.name) / "clicks.duckdb"))
         self._database.execute(f"SET memory_limit='{MEMORY_LIMIT}'; SET preserve_insertion_order=false; SET threads=2")
-        batches = pa.RecordBatchReader.from_batches(CANONICAL, _read_all(self._files, store, images_root))
-        self._database.register("incoming", batches)
+        self._database.register("incoming", CANONICAL.empty_table())
         self._database.execute("CREATE TABLE unsorted AS SELECT * FROM incoming")
+        # Batch by batch rather than as one stream: an error of ours must not come out wrapped in one of the database's.
+        for batch in _read_all(self._files, store, images_root):
+            self._database.register("incoming", pa.Table.from_batches([batch]))
+            self._database.execute("INSERT INTO unsorted SELECT * FROM incoming")
         self._database.execute("CREATE TABLE clicks AS SELECT * FROM unsorted ORDER BY image, file, row")
         self._database.execute("DROP TABLE unsorted")
         if not self._database.execute("SELECT count(*) FROM clicks").fetchall()[0][0]:
@@ -195,7 +199,7 @@ def _read_all(files: Sequence[str], store: Store, images_root: str) -> Iterator[
                 parquet = pq.ParquetFile(opened)
                 columns = _check_columns(file, parquet.schema_arrow)
                 row = 0
-                for batch in parquet.iter_batches(batch_size=65_536, columns=columns):
+                for batch in parquet.iter_batches(batch_size=ROWS_A_BATCH, columns=columns):
                     yield _canonical(batch, file, index, row, images_root)
                     row += batch.num_rows
             except pa.ArrowException as error:

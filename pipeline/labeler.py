@@ -65,7 +65,7 @@ class Labeler:
         """
         _wait_for_exit(old_pids)
         import torch
-        from m2n2.backbones.check import check_backbone
+        from m2n2.tmpcheck import check_backbone
 
         from m2n2.backbones import load_backbone
 

@@ -31,8 +31,7 @@ def test_an_object_is_created_once_and_never_replaced(store: Store) -> None:
 def test_of_many_writers_exactly_one_creates(store: Store) -> None:
     created: list[bool] = []
     writers = [
-        threading.Thread(target=lambda n=n: created.append(store.put_new("one", bytes([n]) * 10_000)))
-        for n in range(8)
+        threading.Thread(target=lambda n=n: created.append(store.put_new("one", bytes([n]) * 10_000))) for n in range(8)
     ]
     for writer in writers:
         writer.start()

@@ -1,0 +1,102 @@
+"""`m2n2 demo`: the whole product on this machine, on photos that scikit-image ships and clicks written here."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image, ImageDraw
+
+from jobs.console import duration, say
+from pipeline.config import Job, parse_job
+
+# (photo, object, category, x, y, on the object)
+CLICKS = [
+    ("astronaut.png", "person", "person", 225, 110, True),
+    ("astronaut.png", "person", "person", 110, 375, True),
+    ("astronaut.png", "person", "person", 410, 178, False),
+    ("astronaut.png", "shuttle", "rocket", 410, 178, True),
+    ("chelsea.png", "cat", "cat", 200, 140, True),
+    ("coffee.png", "cup", "cup", 300, 120, True),
+    ("rocket.jpg", "rocket", "rocket", 320, 260, True),
+    ("motorcycle_left.png", "motorcycle", "motorcycle", 396, 207, True),
+    ("motorcycle_left.png", "motorcycle", "motorcycle", 190, 330, True),
+    ("motorcycle_left.png", "motorcycle", "motorcycle", 620, 380, True),
+]
+GRID = 64
+COLOURS = [(255, 80, 60), (60, 160, 255), (90, 220, 90), (250, 200, 40)]
+OVERLAY_HEIGHT = 360
+
+
+def demo(directory: Path) -> int:
+    """Fetch the small weights, label the photos, draw the masks; returns the run's exit code."""
+    from jobs.cli import label
+    from m2n2.backbones.fetch import fetch_weights
+
+    started = time.monotonic()
+    directory.mkdir(parents=True, exist_ok=True)
+    _write_clicks(directory / "clicks.parquet")
+    job = _job(directory, str(fetch_weights("dinov2-small")))
+    code = label(job)
+    instances = directory / "labels" / "export" / "coco" / "instances.json"
+    overlay = directory / "overlay.jpg"
+    draw_overlays(instances, photos(), overlay)
+    say(f"masks    {instances}\npicture  {overlay}\ntook     {duration(time.monotonic() - started)}")
+    return code
+
+
+def photos() -> Path:
+    """Where scikit-image keeps the photos that its wheel brings."""
+    import skimage.data
+
+    return Path(skimage.data.__file__).parent
+
+
+def draw_overlays(instances: Path, images: Path, target: Path) -> None:
+    """One picture of all images of a COCO file side by side, their masks laid over them and the clicks marked."""
+    from pycocotools import mask as coco_mask
+
+    document = json.loads(instances.read_text())
+    panels = []
+    for image in document["images"]:
+        pixels = np.asarray(Image.open(images / image["file_name"]).convert("RGB")).astype(np.float32)
+        members = [each for each in document["annotations"] if each["image_id"] == image["id"]]
+        for number, annotation in enumerate(members):
+            inside = coco_mask.decode(annotation["segmentation"]).astype(bool)
+            pixels[inside] = 0.45 * pixels[inside] + 0.55 * np.array(COLOURS[number % len(COLOURS)])
+        panel = Image.fromarray(pixels.astype(np.uint8))
+        _mark_clicks(panel, image["file_name"])
+        panels.append(panel.resize((panel.width * OVERLAY_HEIGHT // panel.height, OVERLAY_HEIGHT)))
+    sheet = Image.new("RGB", (sum(panel.width for panel in panels), OVERLAY_HEIGHT))
+    left = 0
+    for panel in panels:
+        sheet.paste(panel, (left, 0))
+        left += panel.width
+    sheet.save(target, quality=88)
+
+
+def _mark_clicks(panel: Image.Image, name: str) -> None:
+    draw = ImageDraw.Draw(panel)
+    for photo, _, _, x, y, on_object in CLICKS:
+        if photo == name:
+            draw.ellipse((x - 6, y - 6, x + 6, y + 6), fill="lime" if on_object else "red", outline="white", width=2)
+
+
+def _write_clicks(path: Path) -> None:
+    names = ["image", "object", "category", "x", "y", "label"]
+    pq.write_table(pa.table(dict(zip(names, map(list, zip(*CLICKS, strict=True)), strict=True))), path)
+
+
+def _job(directory: Path, weights: str) -> Job:
+    document = {
+        "images": str(photos()),
+        "clicks": str(directory / "clicks.parquet"),
+        "output": str(directory / "labels"),
+        "backbone": {"name": "dinov2", "weights": weights, "grid": GRID},
+        "workers": {"count": 1, "gpus": 0, "cpus": 2},
+    }
+    return parse_job(document, "demo")

@@ -1,0 +1,141 @@
+"""The click contract: what stops a run before it starts, and what becomes one object's failure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.clicks import ClickTable, InvalidClicks, ObjectClicks, find_click_files
+from pipeline.store import Store
+from tests.pipeline.make_data import parquet
+
+
+def read(tmp_path: Path, *files: Any, images_root: str = "/photos/") -> list[ObjectClicks]:
+    """The objects that a table makes of the files' rows."""
+    for number, rows in enumerate(files):
+        (tmp_path / f"{number}.parquet").write_bytes(rows if isinstance(rows, bytes) else parquet(rows))
+    store = Store("")
+    with ClickTable(find_click_files([f"{tmp_path}/*.parquet"], store), store, images_root) as table:
+        return [each for _, objects in table.by_image() for each in objects]
+
+
+def click(**changes: Any) -> dict[str, Any]:
+    return {"image": "a.jpg", "object": "1", "x": 1.0, "y": 2.0, "label": True, "category": "cat"} | changes
+
+
+def test_images_are_sorted_and_clicks_keep_their_order_across_files(tmp_path: Path) -> None:
+    first = [click(image="b.jpg"), click(image="a.jpg", object="2"), click(image="a.jpg", object="1", x=5.0)]
+    second = [click(image="a.jpg", object="2", x=9.0, label=False)]
+    objects = read(tmp_path, first, second)
+    assert [(each.image, each.object) for each in objects] == [("a.jpg", "2"), ("a.jpg", "1"), ("b.jpg", "1")]
+    assert [(each["x"], each["label"]) for each in objects[0].clicks] == [(1.0, True), (9.0, False)]
+    assert [(each["file"], each["row"]) for each in objects[0].clicks] == [(0, 1), (1, 0)]
+
+
+def test_label_and_category_may_be_missing(tmp_path: Path) -> None:
+    (only,) = read(tmp_path, [{"image": "a.jpg", "object": 7, "x": 1, "y": 2}])
+    assert only.object == "7"
+    assert only.category == "object"
+    assert only.clicks[0]["label"] is True
+    assert only.failure is None
+
+
+def test_full_addresses_below_the_root_are_the_same_image_as_keys(tmp_path: Path) -> None:
+    objects = read(tmp_path, [click(image="s3://b/photos/a.jpg"), click(object="2")], images_root="s3://b/photos/")
+    assert {each.image for each in objects} == {"a.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "found"),
+    [
+        ("x", pa.array(["1"]), "found type string; allowed: float or integer"),
+        ("image", pa.array([1]), "found type int64; allowed: string"),
+        ("object", pa.array([1.5]), "found type double; allowed: string or integer"),
+        ("label", pa.array([0.5]), "found type double; allowed: bool or integer 0/1"),
+        ("category", pa.array([3]), "found type int64; allowed: string"),
+    ],
+)
+def test_a_wrong_type_names_file_column_found_and_allowed(
+    tmp_path: Path, column: str, values: pa.Array, found: str
+) -> None:
+    table = pa.Table.from_pylist([click()])
+    table = table.set_column(table.schema.get_field_index(column), column, values)
+    with pytest.raises(InvalidClicks, match=rf"0\.parquet: column {column}: {found}"):
+        read(tmp_path, table)
+
+
+@pytest.mark.parametrize("column", ["image", "object", "x", "y"])
+def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
+    table = pa.Table.from_pylist([click()]).drop_columns([column])
+    with pytest.raises(InvalidClicks, match=rf"0\.parquet: column {column} is missing; found columns: "):
+        read(tmp_path, table)
+
+
+@pytest.mark.parametrize("column", ["image", "object"])
+def test_a_row_that_belongs_to_no_object_stops_the_run(tmp_path: Path, column: str) -> None:
+    with pytest.raises(InvalidClicks, match=rf"0\.parquet, row 1: column {column}: found None"):
+        read(tmp_path, [click(), click(**{column: None})])
+
+
+def test_no_file_no_row_and_no_parquet_are_said(tmp_path: Path) -> None:
+    with pytest.raises(InvalidClicks, match="no such file"):
+        find_click_files([f"{tmp_path}/none-*.parquet"], Store(""))
+    empty = pa.Table.from_pylist([click()]).slice(0, 0)
+    with pytest.raises(InvalidClicks, match="found 0 rows"):
+        read(tmp_path, empty)
+    with pytest.raises(InvalidClicks, match=r"0\.parquet: not readable as Parquet"):
+        read(tmp_path, b"this is not Parquet, although it is named so")
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason", "message"),
+    [
+        ([click(x=float("nan"))], "bad_coordinate", r"0\.parquet, row 0: columns x, y: found x=nan"),
+        ([click(y=None)], "bad_coordinate", r"row 0: columns x, y: found x=1.0, y=None"),
+        ([click(label=2)], "bad_label", r"row 0: column label: found 2; allowed: 0, 1"),
+        ([click(label=None), click(x=4.0)], "bad_label", r"row 0: column label: found None"),
+        ([click(), click(x=3.0, category="dog")], "two_categories", r"row 0 and .*row 1: column category: found 'cat'"),
+        ([click(), click(x=3.0), click()], "duplicate_click", r"row 0 and .*row 2: found the same click twice"),
+        ([click(label=False)], "no_foreground", r"row 0: column label: object '1' has only background clicks"),
+    ],
+)
+def test_what_is_wrong_with_one_object_fails_that_object_alone(
+    tmp_path: Path, rows: list[dict[str, Any]], reason: str, message: str
+) -> None:
+    kinds = pa.schema(
+        [("image", pa.string()), ("object", pa.string()), ("x", pa.float64()), ("y", pa.float64())]
+        + [("label", pa.int64()), ("category", pa.string())]
+    )
+    neighbour = click(object="2")
+    table = pa.Table.from_pylist([{**row, "label": _number(row["label"])} for row in [*rows, neighbour]], schema=kinds)
+    failed, good = read(tmp_path, table)
+    assert good.failure is None
+    assert failed.failure is not None
+    assert failed.failure.reason == reason
+    assert not failed.failure.retryable
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(failed.failure.message)
+
+
+def _number(label: Any) -> int | None:
+    return None if label is None else int(label)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("12"), st.integers(0, 50), st.booleans()), min_size=1)
+)
+def test_every_click_is_there_once_whatever_the_order_of_rows(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, int, bool]]
+) -> None:
+    table = [click(image=image, object=name, x=float(x), label=label) for image, name, x, label in rows]
+    objects = read(tmp_path_factory.mktemp("clicks"), table)
+    found = sorted((each.image, each.object, c["x"], c["label"]) for each in objects for c in each.clicks)
+    assert found == sorted((image, name, float(x), label) for image, name, x, label in rows)
+    keys = [(each.image, each.object) for each in objects]
+    assert len(keys) == len(set(keys))

@@ -1,0 +1,124 @@
+"""The frozen plan: deterministic shards, sealed last, and a fingerprint that names every difference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config import Job, parse_job
+from pipeline.plan import (
+    ImageClicks,
+    PlanDamaged,
+    PlanMismatch,
+    find_or_make_plan,
+    load_plan,
+    read_shard,
+    shard_key,
+    shard_size,
+    write_plan,
+)
+from pipeline.store import Store
+from tests.pipeline.make_data import click_rows, parquet, put_dataset
+
+
+@pytest.fixture
+def document(tmp_path: Path) -> dict[str, Any]:
+    return put_dataset(Store(str(tmp_path)), images=5)
+
+
+def job_of(document: dict[str, Any], **changes: Any) -> Job:
+    return parse_job({**document, **changes}, "job")
+
+
+def test_an_image_never_spans_two_shards_and_all_objects_are_there(document: dict[str, Any]) -> None:
+    job = job_of(document)
+    plan = find_or_make_plan(job)
+    shards = [read_shard(job.output_store, plan, shard.index) for shard in plan.shards]
+    assert [[image.image for image in shard] for shard in shards] == [
+        ["0000.png", "0001.png"],
+        ["0002.png", "0003.png"],
+        ["0004.png"],
+    ]
+    assert [shard.images for shard in plan.shards] == [2, 2, 1]
+    assert plan.objects == sum(len(image.objects) for shard in shards for image in shard) == 10
+
+
+def test_the_same_job_gives_the_same_bytes(document: dict[str, Any], tmp_path: Path) -> None:
+    one = job_of(document, output=str(tmp_path / "one"))
+    two = job_of(document, output=str(tmp_path / "two"))
+    assert find_or_make_plan(one).shards == find_or_make_plan(two).shards
+    assert find_or_make_plan(one).fingerprint == find_or_make_plan(two).fingerprint
+
+
+def test_a_plan_half_written_does_not_count_and_is_written_anew(document: dict[str, Any]) -> None:
+    job = job_of(document)
+    job.output_store.put(shard_key("", 0), b"left by a driver that died")
+    assert load_plan(job.output_store) is None
+    plan = find_or_make_plan(job)
+    assert len(read_shard(job.output_store, plan, 0)) == 2
+
+
+def test_what_only_decides_speed_is_not_in_the_fingerprint(document: dict[str, Any]) -> None:
+    plan = find_or_make_plan(job_of(document))
+    faster = job_of(document, workers={"count": 7, "gpus": 0}, shard_images=100, limits={"image_timeout_s": 5})
+    assert find_or_make_plan(faster) == plan
+
+
+def test_another_job_on_the_same_output_is_refused_with_every_difference(
+    document: dict[str, Any], tmp_path: Path
+) -> None:
+    find_or_make_plan(job_of(document))
+    Store(str(tmp_path)).put("clicks/c.parquet", parquet(click_rows("0000.png")))
+    other = job_of(document, settings={"temperature": 0.5}, backbone={"name": "colour", "grid": 8})
+    with pytest.raises(PlanMismatch) as caught:
+        find_or_make_plan(other)
+    text = str(caught.value)
+    assert "settings.temperature: the plan has 0.65, the job has 0.5" in text
+    assert "backbone.grid: the plan has 16, the job has 8" in text
+    assert "c.parquet: the plan has None, the job has {'size'" in text
+    assert text.count("the plan has") == 3
+
+
+def test_a_shard_that_somebody_overwrote_is_found_out(document: dict[str, Any]) -> None:
+    job = job_of(document)
+    plan = find_or_make_plan(job)
+    job.output_store.put(shard_key("", 1), job.output_store.read(shard_key("", 0)))
+    with pytest.raises(PlanDamaged, match=r"shard-00001\.parquet: sha256 is"):
+        read_shard(job.output_store, plan, 1)
+
+
+def test_the_first_seal_wins(document: dict[str, Any]) -> None:
+    job = job_of(document)
+    first = find_or_make_plan(job)
+    images = [ImageClicks("x.png", read_shard(job.output_store, first, 0)[0].objects)]
+    assert write_plan(job.output_store, "", {"other": 1}, [], images, 1).fingerprint == first.fingerprint
+
+
+@pytest.mark.parametrize("key", ["../secret.png", "/etc/passwd", "s3://elsewhere/a.png"])
+def test_an_image_outside_the_root_fails_unless_the_job_allows_it(
+    document: dict[str, Any], tmp_path: Path, key: str
+) -> None:
+    Store(str(tmp_path)).put("outside.parquet", parquet(click_rows(key) + click_rows("0000.png")))
+    strict = job_of(document, clicks=str(tmp_path / "outside.parquet"))
+    objects = [
+        each for image in read_shard(strict.output_store, find_or_make_plan(strict), 0) for each in image.objects
+    ]
+    assert {each.image: each.failure.reason if each.failure else None for each in objects} == {
+        key: "image_outside_root",
+        "0000.png": None,
+    }
+    lenient = job_of(document, clicks=strict.clicks, output=str(tmp_path / "lenient"), allow_images_outside_root=True)
+    objects = [
+        each for image in read_shard(lenient.output_store, find_or_make_plan(lenient), 0) for each in image.objects
+    ]
+    assert all(each.failure is None for each in objects)
+
+
+def test_shards_are_about_a_minute_of_work(document: dict[str, Any]) -> None:
+    job = job_of(document, shard_images="auto", workers={"count": 8, "gpus": 1})
+    assert shard_size(job, 1_000_000) == 128
+    assert shard_size(job, 1_000) == 32
+    assert shard_size(job, 10) == 8
+    assert shard_size(job_of(document), 1_000_000) == 2
