@@ -21,6 +21,7 @@ class BoundedCache(Generic[Key, Value]):
         self._lock = Lock()
 
     def get(self, key: Key) -> Value | None:
+        """The entry, now the one used last, or None."""
         with self._lock:
             if key not in self._entries:
                 return None
@@ -28,6 +29,7 @@ class BoundedCache(Generic[Key, Value]):
             return self._entries[key][0]
 
     def put(self, key: Key, value: Value, size_bytes: int) -> None:
+        """Enter or replace, and forget what was used longest ago until the limit holds."""
         with self._lock:
             if key in self._entries:
                 self._used_bytes -= self._entries.pop(key)[1]

@@ -4,9 +4,9 @@
     v(p) = min over 4-connected paths x .. p of the largest g on the path
     result = v / max(v)
 
-This is Prim's algorithm with the pixels' ranks for a queue: all pixels are sorted by g once, a waiting pixel is a mark at
-its rank, and the next pixel is found by a cursor over the ranks. The cursor never has to go back, since what is at or below
-the current level is flooded at once by a plain stack. Values are exact and the cost is linear.
+This is Prim's algorithm with the pixels' ranks for a queue: all pixels are sorted by g once, a waiting pixel is a mark
+at its rank, and the next pixel is found by a cursor over the ranks. The cursor never goes back, since what is at or
+below the current level is flooded at once by a plain stack. Values are exact and the cost is linear.
 """
 
 from __future__ import annotations

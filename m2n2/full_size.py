@@ -1,7 +1,7 @@
 """Working size: large images are segmented small, and masks carried to full size along the full-size colours.
 
-Inside and outside an object a full-size pixel takes the label of the working pixel below it. Only where a working pixel has
-the other label near does the pixel take a vote: of the working pixels around it, weighted by distance and by the likeness
+Inside and outside an object a full-size pixel takes the label of the working pixel below it. Only where that has the
+other label near does the pixel take a vote: of the working pixels around it, weighted by distance and by the likeness
 of their colour to its own. The cost is linear in the image.
 """
 
@@ -77,7 +77,7 @@ def _carry(
             vote = np.float32(0.0)
             for j in range(max(0, row - REACH), min(height, row + REACH + 1)):
                 for i in range(max(0, column - REACH), min(width, column + REACH + 1)):
-                    distance = 0
+                    distance = np.int64(0)
                     for channel in range(3):
                         step = np.int64(image_HW3[y, x, channel]) - np.int64(small_hw3[j, i, channel])
                         distance += step * step

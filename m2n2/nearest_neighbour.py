@@ -2,8 +2,8 @@
 
     distance to point i = m_i / max(lambda_i, 1e-7)
 
-A pixel takes the class of its nearest point, the earliest of equals, and is foreground if that is a foreground point at a
-distance of at most 1. Each point's own pixel takes that point's label, the last click's where several share a pixel.
+A pixel takes the class of its nearest point, the earliest of equals, and is foreground if that is a foreground point at
+a distance of at most 1. Each point's own pixel takes that point's label, the last click's where several share a pixel.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def mark_points(mask_HW: np.ndarray, pixels: Sequence[tuple[int, int]], labels: 
 
 
 class Owners:
-    """Gives every pixel to at most one of several objects: the one whose distance is smallest, the earliest of equals."""
+    """Gives every pixel to at most one of several objects: that of the smallest distance, the earliest of equals."""
 
     def __init__(self, size: tuple[int, ...]) -> None:
         self.nearest_hw = np.full(size, np.inf, np.float32)
@@ -59,7 +59,7 @@ class Owners:
 
 @njit(nogil=True, cache=True)
 def _take_nearer(
-    map_HW: np.ndarray, threshold: float, label: bool, nearest_HW: np.ndarray, foreground_HW: np.ndarray
+    map_HW: np.ndarray, threshold: np.float32, label: bool, nearest_HW: np.ndarray, foreground_HW: np.ndarray
 ) -> None:
     height, width = map_HW.shape
     for y in range(height):

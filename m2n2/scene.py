@@ -54,7 +54,7 @@ class _ClickMap:
 
     @property
     def size_bytes(self) -> int:
-        return sum(array.nbytes for array in (self.flooded_hw, self.found.lambda_K, self.found.edge_K))
+        return sum(array.nbytes for array in (self.flooded_hw, self.found.lambdas, self.found.edges))
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ class Scene:
     """One image and its attention, ready to segment any number of objects.
 
     The work comes in two halves. `advance` runs the Markov chain where the attention lives and keeps the maps;
-    after it `release_operator` may free the N x N tensor. What remains of `segment` reads only the kept maps, so that it
-    can run in another thread beside the next image's `advance`. `segment` alone does both. All methods may be called from
-    several threads at once.
+    after it `release_operator` may free the N x N tensor. What remains of `segment` reads only the kept maps, so that
+    it can run in another thread beside the next image's `advance`. `segment` alone does both. All methods may be
+    called from several threads at once.
 
     Letters in names: H x W the image, h x w its working size, P points, N cells of the attention's grid.
     """

@@ -1,14 +1,15 @@
 """Threshold of one point's flooded map (section 7 of docs/algorithm.md; the paper's "segment scoring").
 
-Every prefix of the pixels in order of their value is a candidate segment, lambda being its last value. The candidate with the
-largest product of four factors wins, the first of equals:
+Every prefix of the pixels in order of their value is a candidate segment, lambda being its last value. The candidate
+with the largest product of four factors wins, the first of equals:
 
     prior     1 for the first `prior_max_share` of the candidates, else 0
     edge      mean, over the pixels just outside the candidate, of the map's Sobel gradient, quantised to integers
     positive  share of the points of the point's own class with values <= lambda
     negative  1 if lambda is below every value of the other class's points and below the map's maximum, else 0
 
-The first two depend on the map alone and are kept (`candidates`); the others change with every click (`best_threshold`).
+The first two depend on the map alone and are kept (`candidates`); the others change with every click
+(`best_threshold`).
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ OUTSIDE, BORDER, INSIDE = 0, 1, 2
 class Candidates(NamedTuple):
     """The K candidates that pass the prior, in order: lambda and mean edge of each (float32)."""
 
-    lambda_K: np.ndarray
-    edge_K: np.ndarray
+    lambdas: np.ndarray
+    edges: np.ndarray
     map_maximum: float
 
 
@@ -79,8 +80,8 @@ def candidates(flooded_HW: np.ndarray, prior_max_share: float, edge_levels: int)
 @njit(nogil=True, cache=True)
 def best_threshold(found: Candidates, own_values: np.ndarray, other_values: np.ndarray) -> Threshold:
     """The best candidate, given the map's values at the points of the own and of the other class (float32)."""
-    lambda_K, edge_K = found.lambda_K, found.edge_K
-    if lambda_K.size == 0:
+    lambdas, edges = found.lambdas, found.edges
+    if lambdas.size == 0:
         return Threshold(0.0, 0.0, -1)
     own_sorted = np.sort(own_values)
     limit = found.map_maximum
@@ -89,16 +90,16 @@ def best_threshold(found: Candidates, own_values: np.ndarray, other_values: np.n
     winner = 0
     best_score = 0.0
     reached = 0
-    for k in range(lambda_K.size):
-        if lambda_K[k] >= limit:
+    for k in range(lambdas.size):
+        if lambdas[k] >= limit:
             break
-        while reached < own_sorted.size and own_sorted[reached] <= lambda_K[k]:
+        while reached < own_sorted.size and own_sorted[reached] <= lambdas[k]:
             reached += 1
-        score = edge_K[k] * (reached / own_sorted.size)
+        score = edges[k] * (reached / own_sorted.size)
         if score > best_score:
             best_score = score
             winner = k
-    return Threshold(np.float64(lambda_K[winner]), best_score, winner)
+    return Threshold(np.float64(lambdas[winner]), best_score, winner)
 
 
 @njit(nogil=True, cache=True)

@@ -4,8 +4,8 @@
     result(p) = sum_d weight(p, d) u(p + d) / sum_d weight(p, d),  then divided by its maximum
     weight(p, d) = exp(-1/2 (dx / (f_x sigma_s))^2 - 1/2 (dy / (f_y sigma_s))^2 - |I(p) - I(p + d)|^2 / (2 sigma_r^2))
 
-over offsets d = (dx, dy) inside the image and within 3 sigma, f = image size / grid size. The weights depend on the image
-alone and are shared by all maps; they are computed, not stored, since a vectorised exponential is faster than memory.
+over offsets d = (dx, dy) inside the image and within 3 sigma, f = image size / grid size. The weights depend on the
+image alone and are shared by all maps; they are computed, not stored: a vectorised exponential is faster than memory.
 
 Letters in names: P points, H x W image, h x w grid.
 """
@@ -17,10 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
+from m2n2.fast_exponential import exp2
 from m2n2.parallel import run_parallel, strips
 from m2n2.settings import Settings
 
@@ -47,15 +46,15 @@ def upsample(maps_Phw: torch.Tensor, image_HW3: np.ndarray, settings: Settings) 
 
 @dataclass(frozen=True)
 class _Offsets:
-    """The offsets within the cut: for row k, dy = `dy_K[k]` and |dx| <= `reach_K[k]`; weights as powers of two.
+    """The offsets within the cut: for row k, dy = `dy[k]` and |dx| <= `reach[k]`; weights as powers of two.
 
-    `spatial_log2_KR[k, |dx|]` is log2 of the spatial weight, `colour_log2` is log2 of the colour weight a unit of
+    `spatial_log2[k, |dx|]` is log2 of the spatial weight, `colour_log2` is log2 of the colour weight a unit of
     squared distance of colours in 0..255.
     """
 
-    dy_K: np.ndarray
-    reach_K: np.ndarray
-    spatial_log2_KR: np.ndarray
+    dy: np.ndarray
+    reach: np.ndarray
+    spatial_log2: np.ndarray
     colour_log2: float
 
     @classmethod
@@ -64,13 +63,13 @@ class _Offsets:
             settings.spatial_sigma_cells * pixels / cells for pixels, cells in zip(image_size, grid, strict=True)
         )
         furthest_y, furthest_x = (int(settings.truncation_sigmas * sigma) for sigma in (sigma_y, sigma_x))
-        dy_K = np.arange(-furthest_y, furthest_y + 1)
+        dy = np.arange(-furthest_y, furthest_y + 1)
         dx_R = np.arange(furthest_x + 1)
-        squared_KR = (dx_R[None, :] / sigma_x) ** 2 + (dy_K[:, None] / sigma_y) ** 2
-        reach_K = (squared_KR <= settings.truncation_sigmas**2).sum(axis=1) - 1
+        squared_KR = (dx_R[None, :] / sigma_x) ** 2 + (dy[:, None] / sigma_y) ** 2
+        reach = (squared_KR <= settings.truncation_sigmas**2).sum(axis=1) - 1
         return cls(
-            dy_K,
-            reach_K,
+            dy,
+            reach,
             (-0.5 / math.log(2) * squared_KR).astype(np.float32),
             -1.0 / (2 * (255 * settings.colour_sigma) ** 2 * math.log(2)),
         )
@@ -85,9 +84,9 @@ def _smooth_cpu(bilinear_PHW: torch.Tensor, image_HW3: np.ndarray, offsets: _Off
         _smooth_rows(
             maps_PHW,
             planes_3HW,
-            offsets.dy_K,
-            offsets.reach_K,
-            offsets.spatial_log2_KR,
+            offsets.dy,
+            offsets.reach,
+            offsets.spatial_log2,
             np.float32(offsets.colour_log2),
             rows[0],
             rows[1],
@@ -102,7 +101,7 @@ def _smooth_torch(bilinear_PHW: torch.Tensor, image_HW3: np.ndarray, offsets: _O
     """One iteration a row of offsets and block of image rows; a window of dx is a view, nothing is copied for it."""
     device = bilinear_PHW.device
     count, height, width = bilinear_PHW.shape
-    reach_x, reach_y = int(offsets.reach_K.max()), int(offsets.dy_K.max())
+    reach_x, reach_y = int(offsets.reach.max()), int(offsets.dy.max())
     margins = (reach_x, reach_x, reach_y, reach_y)
     image_3HW = torch.from_numpy(image_HW3).to(device).permute(2, 0, 1).float()
     padded_3HW = torch.nn.functional.pad(image_3HW, margins, value=FAR_COLOUR)
@@ -111,15 +110,15 @@ def _smooth_torch(bilinear_PHW: torch.Tensor, image_HW3: np.ndarray, offsets: _O
     weight_HW = torch.zeros((height, width), device=device)
     rows_each = max(1, BLOCK_VALUES // ((2 * reach_x + 1) * width * max(3, count)))
     for first, last in strips(height, rows_each):
-        for k, dy in enumerate(offsets.dy_K):
-            reach = int(offsets.reach_K[k])
+        for k, dy in enumerate(offsets.dy):
+            reach = int(offsets.reach[k])
             rows = slice(first + reach_y + int(dy), last + reach_y + int(dy))
             columns = slice(reach_x - reach, reach_x + width + reach)
             window = 2 * reach + 1
             near_3HWD = padded_3HW[:, rows, columns].unfold(2, window, 1)
             distance_HWD = (near_3HWD - image_3HW[:, first:last, :, None]).square_().sum(dim=0)
             dx_D = np.abs(np.arange(-reach, reach + 1))
-            spatial_D = torch.from_numpy(offsets.spatial_log2_KR[k, dx_D]).to(device)
+            spatial_D = torch.from_numpy(offsets.spatial_log2[k, dx_D]).to(device)
             weights_HWD = torch.exp2(distance_HWD.mul_(offsets.colour_log2).add_(spatial_D))
             weight_HW[first:last] += weights_HWD.sum(dim=2)
             near_PHWD = padded_PHW[:, rows, columns].unfold(2, window, 1)
@@ -135,12 +134,12 @@ def _smooth_rows(
     dy_K: np.ndarray,
     reach_K: np.ndarray,
     spatial_log2_KR: np.ndarray,
-    colour_log2: float,
+    colour_log2: np.float32,
     first: int,
     last: int,
     result_PHW: np.ndarray,
 ) -> None:
-    """The exact sum for rows first..last-1. Loops run over x innermost, so that they vectorise."""
+    """The exact sum for rows first..last-1, a whole row of pixels at a time for each offset."""
     count, height, width = maps_PHW.shape
     weight_W = np.empty(width, np.float32)
     weight_sum_W = np.empty(width, np.float32)
@@ -151,59 +150,53 @@ def _smooth_rows(
             near_y = y + dy_K[k]
             if near_y < 0 or near_y >= height:
                 continue
-            for dx in range(-reach_K[k], reach_K[k] + 1):
+            reach = min(reach_K[k], width - 1)
+            for dx in range(-reach, reach + 1):
                 left, right = max(0, -dx), min(width, width - dx)
-                if left >= right:
-                    continue
-                spatial = spatial_log2_KR[k, abs(dx)]
-                here_3n = planes_3HW[:, y, left:right]
-                near_3n = planes_3HW[:, near_y, left + dx : right + dx]
-                sum_n = weight_sum_W[left:right]
-                for x in range(right - left):
-                    red = here_3n[0, x] - near_3n[0, x]
-                    green = here_3n[1, x] - near_3n[1, x]
-                    blue = here_3n[2, x] - near_3n[2, x]
-                    weight = _exp2(spatial + colour_log2 * (red * red + green * green + blue * blue))
-                    weight_W[x] = weight
-                    sum_n[x] += weight
+                _add_weights(
+                    planes_3HW[0, y, left:right],
+                    planes_3HW[1, y, left:right],
+                    planes_3HW[2, y, left:right],
+                    planes_3HW[0, near_y, left + dx : right + dx],
+                    planes_3HW[1, near_y, left + dx : right + dx],
+                    planes_3HW[2, near_y, left + dx : right + dx],
+                    spatial_log2_KR[k, abs(dx)],
+                    colour_log2,
+                    weight_W[left:right],
+                    weight_sum_W[left:right],
+                )
                 for p in range(count):
-                    near_n = maps_PHW[p, near_y, left + dx : right + dx]
-                    total_n = result_PHW[p, y, left:right]
-                    for x in range(right - left):
-                        total_n[x] += weight_W[x] * near_n[x]
+                    _add_product(
+                        weight_W[left:right], maps_PHW[p, near_y, left + dx : right + dx], result_PHW[p, y, left:right]
+                    )
         for p in range(count):
-            for x in range(width):
-                result_PHW[p, y, x] /= weight_sum_W[x]
+            result_PHW[p, y] /= weight_sum_W
 
 
-@intrinsic
-def _bits_of(typingctx, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
-    """The bits of a float32 as int32."""
-    return types.int32(types.float32), lambda context, builder, signature, args: builder.bitcast(
-        args[0], ir.IntType(32)
-    )
+@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+def _add_weights(
+    red_X: np.ndarray,
+    green_X: np.ndarray,
+    blue_X: np.ndarray,
+    near_red_X: np.ndarray,
+    near_green_X: np.ndarray,
+    near_blue_X: np.ndarray,
+    spatial_log2: np.float32,
+    colour_log2: np.float32,
+    weight_X: np.ndarray,
+    weight_sum_X: np.ndarray,
+) -> None:
+    """Weights of one offset for a run of pixels. One-dimensional arrays throughout, or the loop is not vectorised."""
+    for x in range(weight_X.size):
+        red = red_X[x] - near_red_X[x]
+        green = green_X[x] - near_green_X[x]
+        blue = blue_X[x] - near_blue_X[x]
+        weight = exp2(spatial_log2 + colour_log2 * (red * red + green * green + blue * blue))
+        weight_X[x] = weight
+        weight_sum_X[x] += weight
 
 
-@intrinsic
-def _float_of(typingctx, bits):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, ARG001
-    """The float32 with these int32 bits."""
-    return types.float32(types.int32), lambda context, builder, signature, args: builder.bitcast(
-        args[0], ir.FloatType()
-    )
-
-
-# 2^f on 0..1, degree 5: fitted at Chebyshev's points, relative error below 3e-7
-E0, E1, E2, E3, E4, E5 = (
-    np.float32(c)
-    for c in np.polynomial.Chebyshev.interpolate(np.exp2, 5, domain=[0, 1]).convert(kind=np.polynomial.Polynomial).coef
-)
-
-
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy", inline="always")
-def _exp2(exponent: float) -> float:
-    """2^exponent for exponent <= 0 by arithmetic that vectorises; 1e-38 for what would be smaller."""
-    exponent = max(exponent, np.float32(-126.0))
-    whole = np.floor(exponent)
-    part = exponent - whole
-    power = E0 + part * (E1 + part * (E2 + part * (E3 + part * (E4 + part * E5))))
-    return _float_of(_bits_of(power) + (np.int32(whole) << np.int32(23)))
+@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+def _add_product(weight_X: np.ndarray, near_X: np.ndarray, total_X: np.ndarray) -> None:
+    for x in range(weight_X.size):
+        total_X[x] += weight_X[x] * near_X[x]
