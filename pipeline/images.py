@@ -14,14 +14,13 @@ from __future__ import annotations
 import io
 import warnings
 from typing import Literal
-from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from pipeline.config import Limits
 from pipeline.failure import BadImage, Failure
-from pipeline.store import Store, describe
+from pipeline.store import Store, StoreUnavailable, describe
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
@@ -30,7 +29,7 @@ UNKNOWN_RANGE = ("F", "I")
 
 def outside_root(key: str) -> str | None:
     """Why an image key would leave the images root, or None where it stays below it."""
-    if urlsplit(key).scheme or "://" in key:
+    if "://" in key or "::" in key:
         return "it is an address of its own"
     if key.startswith("/"):
         return "it is an absolute path"
@@ -42,7 +41,7 @@ def outside_root(key: str) -> str | None:
 
 
 def fetch_image(store: Store, key: str, limits: Limits) -> bytes:
-    """The file's bytes. Raises BadImage (missing, forbidden, too many bytes) and StoreUnavailable."""
+    """The file's bytes. Raises BadImage (missing, forbidden, unreadable, too many bytes) and StoreUnavailable."""
     try:
         # One byte more than allowed tells a file that is too large without fetching all of it.
         data = store.read(key, max_bytes=limits.max_image_bytes + 1)
@@ -50,6 +49,10 @@ def fetch_image(store: Store, key: str, limits: Limits) -> bytes:
         raise BadImage(Failure("image_missing", f"{store.url(key)}: there is no such object")) from None
     except PermissionError as error:
         raise BadImage(Failure("image_forbidden", f"{store.url(key)}: {describe(error)}")) from error
+    except (OSError, ValueError) as error:  # a key that this storage cannot have: too long, not encodable, ...
+        if isinstance(error, StoreUnavailable):
+            raise
+        raise BadImage(Failure("image_unreadable", f"{store.url(key)}: {describe(error)}")) from error
     if len(data) > limits.max_image_bytes:
         found = f"more than {limits.max_image_bytes} bytes; allowed: limits.max_image_bytes"
         raise BadImage(Failure("image_too_many_bytes", f"{store.url(key)}: found {found}"))

@@ -9,8 +9,10 @@ exception closes it.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import random
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -36,8 +38,33 @@ TRANSIENT_ERRNOS = {
     errno.ENETUNREACH,
     errno.EHOSTUNREACH,
 }
-# Refusals that pass: a clock that is set right, a token that is renewed. s3fs reports them as PermissionError.
-TRANSIENT_S3_CODES = {"ExpiredToken", "RequestTimeTooSkewed", "TokenRefreshRequired", "RequestTimeout"}
+# Refusals that pass: a clock that is set right, a token that is renewed, a body that was cut or damaged on its way.
+# s3fs reports them as PermissionError or as "invalid argument".
+TRANSIENT_S3_CODES = {
+    "ExpiredToken",
+    "RequestTimeTooSkewed",
+    "TokenRefreshRequired",
+    "RequestTimeout",
+    "IncompleteBody",
+    "BadDigest",
+}
+# What the libraries below fsspec raise for a connection that is lost, refused, cut or too slow; by name, so that a
+# library that is not installed need not be. Subclasses count.
+TRANSIENT_TYPES = {
+    "botocore.exceptions.HTTPClientError",
+    "botocore.exceptions.ConnectionError",
+    "botocore.exceptions.IncompleteReadError",
+    "botocore.exceptions.CredentialRetrievalError",
+    "botocore.exceptions.MetadataRetrievalError",
+    "botocore.parsers.ResponseParserError",
+    "aiohttp.client_exceptions.ClientConnectionError",
+    "aiohttp.client_exceptions.ClientPayloadError",
+    "http.client.IncompleteRead",
+    "urllib3.exceptions.HTTPError",
+    "socket.gaierror",
+}
+EMPTY_RANGE_CODES = {"InvalidRange", "416"}
+READ_AHEAD_BYTES = 4 << 20
 
 
 class StoreUnavailable(ConnectionError):
@@ -92,10 +119,7 @@ class Store:
 
     def read(self, key: str, max_bytes: int | None = None) -> bytes:
         """The object's bytes, or its first `max_bytes`. Raises FileNotFoundError, PermissionError."""
-        fs, path = self._locate(key)
-        span = {} if max_bytes is None else {"start": 0, "end": max_bytes}
-        data: bytes = self._retried(lambda: fs.cat_file(path, **span))
-        return data
+        return self._read_span(key, None if max_bytes is None else (0, max_bytes))
 
     def exists(self, key: str) -> bool:
         """Whether the key is there now."""
@@ -164,10 +188,9 @@ class Store:
         files = {name: info for name, info in found.items() if info["type"] == "file" and not _is_temporary(name)}
         return [_entry(fs.unstrip_protocol(name), files[name]) for name in sorted(files)]
 
-    def open_seekable(self, key: str) -> Any:
-        """A seekable binary file for readers of columns (Parquet) that fetch only what they need."""
-        fs, path = self._locate(key)
-        return self._retried(lambda: fs.open(path, "rb", cache_type="readahead"))
+    def open_seekable(self, key: str) -> io.BufferedReader:
+        """A seekable binary file for readers of columns (Parquet); each of its reads is retried like `read`."""
+        return io.BufferedReader(_ObjectFile(self, key, self.info(key).size), READ_AHEAD_BYTES)
 
     def honours_create_if_absent(self) -> bool:
         """Whether the store refuses to create a key that is there. Leaves a small object `.probe-...` for a moment."""
@@ -181,6 +204,17 @@ class Store:
         finally:
             self._retried(lambda: fs.rm_file(path))
 
+    def _read_span(self, key: str, span: tuple[int, int] | None) -> bytes:
+        fs, path = self._locate(key)
+        wanted = {} if span is None else {"start": span[0], "end": span[1]}
+        try:
+            data: bytes = self._retried(lambda: fs.cat_file(path, **wanted))
+        except OSError as error:
+            if _s3_code(error) in EMPTY_RANGE_CODES:  # the first bytes of an object that has none
+                return b""
+            raise
+        return data
+
     def _locate(self, key: str) -> tuple[Any, str]:
         url = self.url(key)
         protocol = url.split("://", 1)[0] if "://" in url else "file"
@@ -189,6 +223,36 @@ class Store:
 
     def _retried(self, request: Callable[[], Result]) -> Result:
         return retried(request, self.storage.give_up_s)
+
+
+class _ObjectFile(io.RawIOBase):
+    """Random access to one object, a ranged request for every read."""
+
+    def __init__(self, store: Store, key: str, size: int) -> None:
+        self._store, self._key, self._size, self._at = store, key, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        stop = min(self._at + len(buffer), self._size)
+        if stop <= self._at:
+            return 0
+        data = self._store._read_span(self._key, (self._at, stop))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
 
 
 def retried(request: Callable[[], Result], give_up_s: float) -> Result:
@@ -200,6 +264,8 @@ def retried(request: Callable[[], Result], give_up_s: float) -> Result:
             return request()
         except Exception as error:
             if not is_transient(error):
+                if plain := _in_plain_terms(error):
+                    raise plain from error
                 raise
             if time.monotonic() + pause_s > give_up_at:
                 raise StoreUnavailable(f"object storage failed for {give_up_s:.0f} s: {describe(error)}") from error
@@ -212,27 +278,55 @@ def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed later without anybody changing it."""
     if isinstance(error, FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError):
         return False
+    if _s3_code(error) in TRANSIENT_S3_CODES:
+        return True
     if isinstance(error, PermissionError):
-        return _s3_code(error) in TRANSIENT_S3_CODES
+        return False
     if isinstance(error, ConnectionError | TimeoutError):
         return True
-    if isinstance(error, OSError):
-        return error.errno in TRANSIENT_ERRNOS
-    return type(error).__module__.split(".")[0] in ("botocore", "aiohttp", "aiobotocore") and not hasattr(
-        error, "response"
-    )
+    if any(f"{kind.__module__}.{kind.__qualname__}" in TRANSIENT_TYPES for kind in type(error).__mro__):
+        return True
+    return isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS
+
+
+def _in_plain_terms(error: Exception) -> Exception | None:
+    """botocore's own refusals as Python's: no credentials is a permission, a name that cannot be is a value."""
+    name = f"{type(error).__module__}.{type(error).__qualname__}"
+    if name in ("botocore.exceptions.NoCredentialsError", "botocore.exceptions.PartialCredentialsError"):
+        return PermissionError(describe(error))
+    return ValueError(describe(error)) if name == "botocore.exceptions.ParamValidationError" else None
 
 
 def describe(error: BaseException) -> str:
-    """One line on an error, without the addresses' credentials that some libraries print."""
+    """One line on an error, without credentials that stood in an address."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return f"{type(error).__name__}: {text[:500]}"
+    return f"{type(error).__name__}: {without_credentials(text)[:500]}"
+
+
+def without_credentials(text: str) -> str:
+    """The text with `user:password@` and the values of signed addresses' parameters taken out of it."""
+    return _SIGNATURE.sub(r"\1=***", _USER_INFO.sub("://***@", text))
+
+
+_USER_INFO = re.compile(r"://[^/\s@]+@")
+_SIGNATURE = re.compile(r"(?i)\b(X-Amz-[\w-]+|AWSAccessKeyId|Signature|sig|token|access_key|secret_key)=[^&\s\"']+")
 
 
 @lru_cache(maxsize=16)
 def filesystem(protocol: str, storage: Storage) -> Any:
     """The process's fsspec file system for a protocol, made when first needed."""
+    if protocol in ("s3", "s3a"):
+        _retry_connections()
     return fsspec.filesystem(protocol, skip_instance_cache=True, **fsspec_options(f"{protocol}://", storage))
+
+
+def _retry_connections() -> None:
+    """s3fs repeats a request by itself for some errors; a refused or lost connection is not among them by default."""
+    import s3fs.core
+
+    refused = s3fs.core.botocore.exceptions.ConnectionError
+    if refused not in s3fs.core.S3_RETRYABLE_ERRORS:
+        s3fs.core.add_retryable_error(refused)
 
 
 def fsspec_options(url: str, storage: Storage) -> dict[str, Any]:
@@ -249,7 +343,7 @@ def fsspec_options(url: str, storage: Storage) -> dict[str, Any]:
         "config_kwargs": {
             "connect_timeout": min(10.0, storage.request_timeout_s),
             "read_timeout": storage.request_timeout_s,
-            "retries": {"max_attempts": 1},
+            "retries": {"total_max_attempts": 1},  # s3fs and `retried` repeat
         },
         "use_listings_cache": False,
     }
