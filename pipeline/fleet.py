@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import ray
-from ray.exceptions import OutOfMemoryError, RayActorError, RayError
+from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 
 from m2n2.errors import InvalidWeights
 from pipeline.config import Job
@@ -24,6 +24,7 @@ TASKS_IN_FLIGHT = 2
 PROGRESS_EVERY_S = 1.0
 COUNT_AGAIN_EVERY_S = 10.0
 FAILED_STARTS_ALLOWED = 3
+UNREACHABLE_S = 120.0  # by then Ray has found out whether a node that does not answer is dead
 FATAL = (InvalidWeights, ForeignPart, PlanDamaged)
 
 # Ray's own restarts would hand a shard out again behind the driver's back: dead workers are replaced here.
@@ -81,10 +82,14 @@ class _Worker:
     ready: bool = False
     tasks: dict[Any, Task] = field(default_factory=dict)
     progress: Progress = field(default_factory=Progress)
-    moved_s: float = 0.0
+    unreachable: list[Task] = field(default_factory=list)
+    probing: Any = None
 
     def references(self) -> list[Any]:
-        return [each for each in (self.placing, self.loading, self.polling, *self.tasks) if each is not None]
+        # Tasks first: one that finished before its worker died must be taken in before the death is.
+        if self.probing is not None:
+            return [self.probing]
+        return [each for each in (*self.tasks, self.placing, self.loading, self.polling) if each is not None]
 
 
 class Fleet:
@@ -113,8 +118,6 @@ class Fleet:
 
     def give(self, worker: _Worker, task: Task) -> None:
         """Hand a task to a worker from `idle`."""
-        if not worker.tasks:
-            worker.moved_s = time.monotonic()
         worker.tasks[worker.actor.label.remote(task)] = task
 
     def poll(self, timeout_s: float) -> list[Event]:
@@ -128,7 +131,8 @@ class Fleet:
         if not ready:
             ready, _ = ray.wait(list(owners), num_returns=1, timeout=timeout_s)
         events: list[Event] = []
-        for reference in ready:
+        arrived = set(ready)
+        for reference in (each for each in owners if each in arrived):
             if owners[reference] in self._workers:
                 events += self._arrived(owners[reference], reference)
         return events + self._stuck()
@@ -141,7 +145,7 @@ class Fleet:
     @property
     def busy(self) -> bool:
         """Whether any worker has a task."""
-        return any(worker.tasks for worker in self._workers)
+        return any(worker.tasks or worker.unreachable for worker in self._workers)
 
     def progress(self) -> Progress:
         """What all workers have done so far, those that are gone included."""
@@ -183,24 +187,44 @@ class Fleet:
     def _arrived(self, worker: _Worker, reference: Any) -> list[Event]:
         try:
             value = ray.get(reference)
-        except FATAL:
-            raise
-        except (RayActorError, OutOfMemoryError) as error:
-            return self._lost(worker, "node" if _node_is_gone(worker, error) else "crash", describe(error))
+        except FATAL as error:
+            # Raised as the worker raised it: Ray's own wrapping holds a traceback of another process.
+            raise getattr(error, "cause", error) from None
         except StoreUnavailable as error:
             if reference is worker.loading:
                 return self._lost(worker, "node", describe(error))
             return [Unavailable(worker.tasks.pop(reference), describe(error))]
-        except Exception as error:  # a defect, or a device in a state that only a new process gets out of
-            if not isinstance(error, RayError):
-                raise
-            log.error("a worker failed: %s", error)
-            ray.kill(worker.actor)
-            return self._lost(worker, "crash", describe(error))
+        except ActorUnavailableError as error:
+            return self._doubt(worker, reference, describe(error))
+        except RayError as error:
+            if isinstance(error, RayTaskError):
+                return self._failed(worker, error)
+            return self._lost(worker, "node" if _node_is_gone(worker, error) else "crash", describe(error))
         return self._moved_on(worker, reference, value)
+
+    def _failed(self, worker: _Worker, error: RayTaskError) -> list[Event]:
+        """An exception in the worker: a defect, or a device in a state that only a new process gets out of."""
+        if isinstance(error.cause, PermissionError):
+            # Of images it is an error row; here it is the run's own output, and the same for every shard.
+            raise NoWorkers(f"workers may not use the output {self._job.output}: {describe(error.cause)}") from None
+        log.error("a worker failed: %s", error)
+        return self._lost(worker, "crash", describe(error.cause))
+
+    def _doubt(self, worker: _Worker, reference: Any, message: str) -> list[Event]:
+        """A worker does not answer and Ray cannot say yet whether it died, with its node or alone: ask until it can."""
+        if worker.probing is None:
+            log.warning("worker unreachable: %s", message)
+            worker.ready, worker.since_s = False, time.monotonic()
+        if reference in worker.tasks:
+            worker.unreachable.append(worker.tasks.pop(reference))
+        worker.probing = worker.actor.place.remote()
+        return []
 
     def _moved_on(self, worker: _Worker, reference: Any, value: Any) -> list[Event]:
         now = time.monotonic()
+        if reference is worker.probing:
+            # It is back, but the answers to its tasks are lost: nobody's fault.
+            return self._lost(worker, "node", "the connection to it was lost for a time")
         if reference is worker.placing:
             worker.placing, worker.place, worker.since_s = None, value, now
             worker.loading = worker.actor.load.remote(self._old_pids.get(value.node_id, []))
@@ -209,12 +233,8 @@ class Fleet:
             assert worker.place is not None
             log.info("worker ready host=%s pid=%d %s", worker.place.host, worker.place.pid, _pairs(value))
         elif reference is worker.polling:
-            worker.polling = None
-            if value.images != worker.progress.images or value.running != worker.progress.running:
-                worker.moved_s = now
-            worker.progress = value
+            worker.polling, worker.progress = None, value
         else:
-            worker.moved_s = now
             del worker.tasks[reference]
             return [Done(value)]
         return []
@@ -223,26 +243,34 @@ class Fleet:
         events: list[Event] = []
         limits, now = self._job.limits, time.monotonic()
         for worker in list(self._workers):
-            if worker.tasks and now - worker.moved_s > limits.image_timeout_s:
-                message = f"no image finished for {limits.image_timeout_s:g} s (limits.image_timeout_s)"
+            if worker.probing is not None:
+                if now - worker.since_s > UNREACHABLE_S:
+                    events += self._lost(worker, "node", f"unreachable for {UNREACHABLE_S:g} s")
+                continue
+            if worker.progress.slowest_s > limits.image_timeout_s:
+                message = f"an image took more than {limits.image_timeout_s:g} s (limits.image_timeout_s)"
+                worker.progress.running = worker.progress.slowest
+            elif worker.polling is not None and now - worker.polled_s > limits.image_timeout_s:
+                message = f"did not answer for {limits.image_timeout_s:g} s (limits.image_timeout_s)"
             elif worker.loading is not None and now - worker.since_s > limits.start_timeout_s:
                 message = f"not ready after {limits.start_timeout_s:g} s (limits.start_timeout_s)"
             else:
                 continue
-            ray.kill(worker.actor)
             events += self._lost(worker, "stuck", message)
         return events
 
     def _lost(self, worker: _Worker, cause: Literal["crash", "stuck", "node"], message: str) -> list[Event]:
+        ray.kill(worker.actor)
         self._workers.remove(worker)
         self._finished = _sum(self._finished, worker.progress)
         if worker.place is not None:
             self._old_pids.setdefault(worker.place.node_id, []).append(worker.place.pid)
-        if not worker.ready and cause != "node":
+        starting = worker.placing is not None or worker.loading is not None
+        if starting and cause != "node":
             self._failed_starts += 1
             if self._failed_starts >= FAILED_STARTS_ALLOWED:
                 raise NoWorkers(f"{self._failed_starts} workers in a row did not start: {message}")
-        tasks = list(worker.tasks.values())
+        tasks = [*worker.unreachable, *worker.tasks.values()]
         running = worker.progress.running if worker.progress.running in tasks else (tasks[0] if tasks else None)
         others = [task for task in tasks if task != running]
         host = f"{worker.place.host} pid={worker.place.pid}" if worker.place else "unplaced"

@@ -12,7 +12,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,16 +24,16 @@ from m2n2.prompt import Prompt
 from pipeline.clicks import ObjectClicks
 from pipeline.config import Job
 from pipeline.failure import Failure
-from pipeline.parts import Row, Size, commit_part, error_row, mask_row
+from pipeline.parts import Row, Size, commit_part, committed_reasons, error_row, mask_row
 from pipeline.plan import Plan, read_shard
 from pipeline.prefetch import Fetched, Prefetch
 from pipeline.store import describe, fsspec_options
 from pipeline.tasks import Place, Progress, Task, TaskReport
+from pipeline.work import WorkUnderWay
 
 if TYPE_CHECKING:
     from m2n2 import Scene
 
-FETCH_THREADS = 8
 REFINED_AT_ONCE = 2
 OLD_WORKER_EXIT_S = 60.0
 
@@ -46,7 +47,7 @@ class Labeler:
         self._job, self._plan, self._store = job, plan, job.output_store
         self._device = threading.Lock()
         self._progress = Progress()
-        self._fetchers = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
+        self._work = WorkUnderWay()
         self._refiners = ThreadPoolExecutor(REFINED_AT_ONCE, thread_name_prefix="refine")
         self._backbone: Any = None
 
@@ -90,40 +91,52 @@ class Labeler:
     def label(self, task: Task) -> TaskReport:
         """Label a shard and commit its part, or label a piece of it and return the rows.
 
+        A shard that has its part by now, from another driver or from before an answer was lost, is not labelled again.
+
         Raises:
             StoreUnavailable: storage did not answer; nothing was committed and the task can be given again.
             PlanDamaged, ForeignPart: the output is not in order; the run has to stop.
         """
+        if task.whole and (reasons := committed_reasons(self._store, self._plan, task.shard)) is not None:
+            images_done = self._plan.shards[task.shard].images
+            return TaskReport(task, images_done, reasons.total(), _failed_only(reasons), 0.0, None)
         images = read_shard(self._store, self._plan, task.shard)[task.first : task.stop]
-        budget = self._job.limits.prefetch_bytes // 2
-        with Prefetch(images, self._job, self._fetchers, budget) as prefetch, self._device:
+        budget, decoding = self._job.limits.prefetch_bytes // 2, partial(self._work.image_of, task)
+        with Prefetch(images, self._job, budget, decoding) as prefetch, self._device:
             started = time.monotonic()
             self._progress.running = task
             try:
-                rows = self._label_all(prefetch)
+                rows = self._label_all(prefetch, task)
             finally:
                 self._progress.running = None
         if task.whole:
             commit_part(self._store, self._plan, task.shard, images, rows)
-        failed = Counter(row["error"]["reason"] for row in rows if "error" in row)
+        reasons = Counter(row["error"]["reason"] if "error" in row else None for row in rows)
         seconds = time.monotonic() - started
-        return TaskReport(task, len(images), len(rows), dict(failed), seconds, None if task.whole else rows)
+        return TaskReport(task, len(images), len(rows), _failed_only(reasons), seconds, None if task.whole else rows)
 
     @ray.method(concurrency_group="control")
     def progress(self) -> Progress:
         """Answers also while the device works."""
-        return self._progress
+        slowest, slowest_s = self._work.longest()
+        return replace(self._progress, slowest=slowest, slowest_s=slowest_s)
 
-    def _label_all(self, prefetch: Prefetch) -> list[Row]:
+    def _label_all(self, prefetch: Prefetch, task: Task) -> list[Row]:
         rows: list[Row] = []
         refining: list[Future[list[Row]]] = []
         for fetched in prefetch:
-            refining.append(self._refiners.submit(self._begin(fetched)))
+            with self._work.image_of(task):
+                refinement = self._begin(fetched)
+            refining.append(self._refiners.submit(self._refined, refinement, task))
             if len(refining) > REFINED_AT_ONCE:
                 rows += self._finish(refining.pop(0))
         for future in refining:
             rows += self._finish(future)
         return rows
+
+    def _refined(self, refinement: _Refinement, task: Task) -> list[Row]:
+        with self._work.image_of(task):
+            return refinement()
 
     def _finish(self, future: Future[list[Row]]) -> list[Row]:
         rows = future.result()
@@ -220,6 +233,10 @@ class _Metrics:
                 self._failed.inc(tags={"reason": row["error"]["reason"]})
             else:
                 self._objects.inc()
+
+
+def _failed_only(reasons: Counter[str | None]) -> dict[str, int]:
+    return {reason: number for reason, number in reasons.items() if reason is not None}
 
 
 def _click_outside(clicks: ObjectClicks, files: Sequence[str], width: int, height: int) -> Failure | None:

@@ -7,6 +7,7 @@ only if it belongs to the same plan and accounts for exactly the same objects.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -113,6 +114,15 @@ def read_part(store: Store, plan: Plan, shard: int, columns: Sequence[str] | Non
     if found != plan.fingerprint:
         raise ForeignPart(f"{store.url(key)}: belongs to plan {found}, expected {plan.fingerprint}")
     return table
+
+
+def committed_reasons(store: Store, plan: Plan, shard: int) -> Counter[str | None] | None:
+    """Objects of a shard's part by why they failed (None: they have a mask); None while there is no part."""
+    try:
+        errors = read_part(store, plan, shard, columns=["error"])["error"].to_pylist()
+    except FileNotFoundError:
+        return None
+    return Counter(error["reason"] if error else None for error in errors)
 
 
 def failures(store: Store, plan: Plan, shards: Iterable[int]) -> Iterator[Row]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,8 @@ from pipeline.config import Job
 from pipeline.failure import BadImage, Failure
 from pipeline.images import decode_image, decoded_bytes, fetch_image
 from pipeline.plan import ImageClicks
+
+FETCH_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -52,17 +55,33 @@ class Prefetch:
     """Iterates over the images of one shard as they become ready, in any order.
 
     Raises from the iteration whatever is not the image's fault, such as StoreUnavailable. Use as a context manager:
-    leaving it stops the threads' work on this shard.
+    leaving it stops the threads' work on this shard. At most `max_bytes` of decoded images wait; beside them each
+    thread holds one file as it was fetched.
+
+    Args:
+        images: the shard's.
+        job: the job, for storage and limits.
+        max_bytes: decoded images that may wait.
+        decoding: entered for as long as a thread works on an image's bytes, not while it waits.
     """
 
-    def __init__(self, images: Sequence[ImageClicks], job: Job, threads: ThreadPoolExecutor, max_bytes: int) -> None:
-        self._job, self._store = job, job.image_store
+    def __init__(
+        self,
+        images: Sequence[ImageClicks],
+        job: Job,
+        max_bytes: int,
+        decoding: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._job, self._store, self._decoding = job, job.image_store, decoding
         self._budget = _ByteBudget(max_bytes)
         self._ready: queue.SimpleQueue[Fetched | BaseException] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._left = len(images)
+        # Threads of this shard's own: in a shared pool the shard that waits for the device could keep all of them
+        # blocked on its full budget, and the shard that has the device would wait for its images forever.
+        self._threads = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
         for image in images:
-            threads.submit(self._load, image)
+            self._threads.submit(self._load, image)
 
     def __enter__(self) -> Prefetch:
         return self
@@ -70,6 +89,7 @@ class Prefetch:
     def __exit__(self, *reason: object) -> None:
         self._stopped.set()
         self._budget.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def __iter__(self) -> Iterator[Fetched]:
         for _ in range(self._left):
@@ -95,10 +115,12 @@ class Prefetch:
             return None
         name = self._store.url(image.image)
         data = fetch_image(self._store, image.image, self._job.limits)
-        size = decoded_bytes(data, name, self._job.limits)
+        with self._decoding():
+            size = decoded_bytes(data, name, self._job.limits)
         self._budget.take(size)
         try:
-            return decode_image(data, name, self._job.orientation)
+            with self._decoding():
+                return decode_image(data, name, self._job.orientation)
         except BaseException:
             self._budget.give_back(size)
             raise

@@ -34,12 +34,19 @@ class TaskReport:
 
 @dataclass
 class Progress:
-    """What a worker has done since it started, and the task that has the device now."""
+    """What a worker has done since it started, and what it is doing.
+
+    Attributes:
+        running: the task that has the device now.
+        slowest: the task of the image that has been decoded or segmented longest, for `slowest_s` seconds so far.
+    """
 
     images: int = 0
     objects: int = 0
     failed: int = 0
     running: Task | None = None
+    slowest: Task | None = None
+    slowest_s: float = 0.0
 
 
 @dataclass(frozen=True)
