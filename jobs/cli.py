@@ -125,14 +125,17 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from pipeline.attempts import all_attempts, is_complete
+    from functools import partial
+
+    from pipeline.attempts import all_attempts, is_complete, newest_rows
     from pipeline.export.coco import export_coco
 
     store = Store(options.output, _storage(options))
     attempts = all_attempts(store)
     if not attempts:
         raise InvalidJob(f"{options.output}: no run is here; expected plan/plan.json below it")
-    say(export_coco(store, attempts, Store("", _storage(options)), options.to))
+    image_rows = partial(newest_rows, store, attempts)
+    say(export_coco(image_rows, attempts[0].fingerprint, Store("", _storage(options)), options.to))
     if all(is_complete(store, plan) for plan in attempts):
         return 0
     sys.stderr.write("m2n2: the run is not complete: what is not labelled yet is not in the export\n")

@@ -107,8 +107,7 @@ def find_or_make_plan(job: Job) -> Plan:
     if plan is None:
         with ClickTable(files, Store("", job.storage), job.images) as table:
             size = shard_size(job, table.count_images())
-            images = (ImageClicks(image, _checked(job, objects)) for image, objects in table.by_image())
-            plan = write_plan(store, "", identity, [file.key for file in files], images, size)
+            plan = write_plan(store, "", identity, [file.key for file in files], planned_images(job, table), size)
     # Also after writing: another driver may have sealed a plan of its own in the meantime.
     if differences := list(_differences(plan.identity, identity)):
         raise PlanMismatch(
@@ -117,6 +116,12 @@ def find_or_make_plan(job: Job) -> Plan:
             + "\nChoose another output, or put back what changed."
         )
     return plan
+
+
+def planned_images(job: Job, table: ClickTable) -> Iterator[ImageClicks]:
+    """Every image with clicks, sorted, the objects of images outside the images root marked as failed."""
+    for image, objects in table.by_image():
+        yield ImageClicks(image, _checked(job, objects))
 
 
 def make_identity(job: Job, files: Sequence[Entry]) -> dict[str, Any]:

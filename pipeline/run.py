@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
 from pipeline.attempts import all_attempts, is_complete, newest_rows, plan_retry
@@ -58,6 +59,7 @@ def run(
     retry: Retry | None = None,
     stop: threading.Event | None = None,
     on_progress: Callable[[Snapshot], None] = lambda snapshot: None,
+    plan: Plan | None = None,
 ) -> RunResult:
     """Run or resume a job; Ray must be connected.
 
@@ -65,6 +67,7 @@ def run(
         retry: also work on failed objects again, those that are retryable or all.
         stop: once set, running shards may finish within `limits.drain_s` and the run ends incomplete.
         on_progress: told about twice a second how far the run is.
+        plan: the output's plan, sealed already; None finds it or makes it from all of the job's clicks.
 
     Raises:
         InvalidClicks, PlanMismatch, InvalidWeights: the input is wrong, and nothing was labelled.
@@ -72,12 +75,13 @@ def run(
     started, began = time.monotonic(), datetime.now(UTC)
     store = job.output_store
     log.info("create-if-absent honoured=%s output=%s", store.honours_create_if_absent(), job.output)
-    plan = find_or_make_plan(job)
+    plan = plan or find_or_make_plan(job)
     outcome, message = _label_everything(job, plan, retry, stop or threading.Event(), on_progress)
     attempts = all_attempts(store)
     exports: list[str] = []
     if outcome == "complete":
-        exports = [export_coco(store, attempts, store, "export/coco/instances.json") for _ in job.export]
+        image_rows = partial(newest_rows, store, attempts)
+        exports = [export_coco(image_rows, plan.fingerprint, store, "export/coco/instances.json") for _ in job.export]
     objects, failed = _count(store, attempts)
     failed_share = sum(failed.values()) / max(1, objects)
     if outcome == "complete" and failed_share > job.limits.max_failed_share:

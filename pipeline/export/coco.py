@@ -8,39 +8,45 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from pipeline.attempts import newest_rows
-from pipeline.plan import Plan
+from pipeline.parts import Row
 from pipeline.store import Store
 
+# Called with the columns that are needed; gives the rows image after image, in the same order at every call.
+ImageRows = Callable[[Sequence[str]], Iterator[list[Row]]]
 
-def export_coco(store: Store, attempts: Sequence[Plan], target: Store, key: str) -> str:
-    """Write the newest mask of every object below `store` as COCO instances to `key` of `target`; returns its address.
 
-    Identifiers count from 1 in the order of the plan, categories in alphabetical order, so they are the same at every
+def export_coco(image_rows: ImageRows, fingerprint: str, target: Store, key: str) -> str:
+    """Write the masks as COCO instances to `key` of `target`; returns its address.
+
+    Identifiers count from 1 in the order of the rows, categories in alphabetical order, so they are the same at every
     export of the same parts. Extra keys of an annotation, which importers ignore or keep: `score` and `object`.
+
+    Args:
+        image_rows: the rows of every image, such as `partial(newest_rows, store, attempts)`.
+        fingerprint: of the plan, or of whatever else decides the rows.
     """
     with tempfile.TemporaryDirectory(prefix="m2n2-export-") as directory:
         path = Path(directory) / "instances.json"
         with path.open("w", encoding="utf-8") as file:
-            _write(file, store, attempts)
+            _write(file, image_rows, fingerprint)
         target.put_file(key, path)
     return target.url(key)
 
 
-def _write(file: TextIO, store: Store, attempts: Sequence[Plan]) -> None:
-    names = sorted({row["category"] for rows in newest_rows(store, attempts, _CATEGORY) for row in rows})
+def _write(file: TextIO, image_rows: ImageRows, fingerprint: str) -> None:
+    names = sorted({row["category"] for rows in image_rows(_CATEGORY) for row in rows})
     categories = {name: number for number, name in enumerate(names, start=1)}
-    info = {"description": "Masks by m2n2", "fingerprint": attempts[0].fingerprint}
+    info = {"description": "Masks by m2n2", "fingerprint": fingerprint}
     file.write(f'{{"info":{_dump(info)},\n"licenses":[],\n"categories":')
     _write_list(file, ({"id": number, "name": name} for name, number in categories.items()))
     file.write(',\n"images":')
-    _write_list(file, _images(store, attempts))
+    _write_list(file, _images(image_rows))
     file.write(',\n"annotations":')
-    _write_list(file, _annotations(store, attempts, categories))
+    _write_list(file, _annotations(image_rows, categories))
     file.write("}\n")
 
 
@@ -49,15 +55,15 @@ _SIZE = ["image", "object", "width", "height"]
 _MASK = ["image", "object", "width", "category", "rle", "bbox", "area", "score"]
 
 
-def _images(store: Store, attempts: Sequence[Plan]) -> Iterator[dict[str, Any]]:
-    for number, rows in enumerate(_decoded(store, attempts, _SIZE), start=1):
+def _images(image_rows: ImageRows) -> Iterator[dict[str, Any]]:
+    for number, rows in enumerate(_decoded(image_rows(_SIZE)), start=1):
         row = rows[0]
         yield {"id": number, "file_name": row["image"], "width": row["width"], "height": row["height"]}
 
 
-def _annotations(store: Store, attempts: Sequence[Plan], categories: dict[str, int]) -> Iterator[dict[str, Any]]:
+def _annotations(image_rows: ImageRows, categories: dict[str, int]) -> Iterator[dict[str, Any]]:
     number = 0
-    for image_id, rows in enumerate(_decoded(store, attempts, _MASK), start=1):
+    for image_id, rows in enumerate(_decoded(image_rows(_MASK)), start=1):
         for row in rows:
             if row["rle"] is None:
                 continue
@@ -75,9 +81,9 @@ def _annotations(store: Store, attempts: Sequence[Plan], categories: dict[str, i
             }
 
 
-def _decoded(store: Store, attempts: Sequence[Plan], columns: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+def _decoded(images: Iterator[list[Row]]) -> Iterator[list[Row]]:
     """Rows of every image whose size is known, those with a size first."""
-    for rows in newest_rows(store, attempts, columns):
+    for rows in images:
         rows = sorted(rows, key=lambda row: row["width"] is None)
         if rows[0]["width"] is not None:
             yield rows
