@@ -95,17 +95,7 @@ class StableDiffusion:
         if len(shapes) != 1:
             raise ValueError(f"images of one batch need one grid, found {sorted(shapes)}")
         ((h, w),) = shapes
-        totals = torch.zeros(len(images), h * w, h * w, device=self.device)
-        latents = self._encode(images, (h, w))
-        self._recorder.totals = totals
-        try:
-            self._unet(latents, TIMESTEP, **self._conditions(latents))
-        except _LastLayerCaptured:
-            pass
-        else:
-            raise RuntimeError("the UNet ended without passing its captured layers")
-        finally:
-            self._recorder.totals = None
+        totals = self._totals(images, (h, w))
         totals /= totals.sum(dim=2, keepdim=True)
         if not torch.isfinite(totals.sum()):
             raise InvalidAttention(f"attention in {self._dtype} is not finite, allowed: bfloat16 or float32")
@@ -117,6 +107,20 @@ class StableDiffusion:
             return self.grid
         side, stretch = self.grid[0], math.sqrt(image.shape[0] / image.shape[1])
         return max(8, 8 * round(side * stretch / 8)), max(8, 8 * round(side / stretch / 8))
+
+    def _totals(self, images: Sequence[np.ndarray], grid: tuple[int, int]) -> torch.Tensor:
+        """The weighted sum of the captured layers' attention: (images, N, N) float32."""
+        cells = grid[0] * grid[1]
+        latents = self._encode(images, grid)
+        totals = torch.zeros(len(images), cells, cells, device=self.device)
+        self._recorder.totals = totals
+        try:
+            self._unet(latents, TIMESTEP, **self._conditions(latents))
+        except _LastLayerCaptured:
+            return totals
+        finally:
+            self._recorder.totals = None
+        raise RuntimeError("the UNet ended without passing its captured layers")
 
     def _encode(self, images: Sequence[np.ndarray], grid: tuple[int, int]) -> torch.Tensor:
         """The mode of the latents, scaled: (images, 4, h, w) times the latents a cell in both directions."""
