@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,7 @@ def connected(job: Job, address: str | None) -> Iterator[None]:
     Raises:
         InvalidJob: this machine's own Ray could never hold one of the job's workers.
     """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if address or os.environ.get("RAY_ADDRESS"):
         ray.init(address=address, **quiet)
@@ -29,6 +31,9 @@ def connected(job: Job, address: str | None) -> Iterator[None]:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         ray.init(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
         _check_room(job)
+    # Ray puts a handler of its own that ends the process at once: a driver has to drain.
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     try:
         yield
     finally:

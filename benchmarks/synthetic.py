@@ -1,0 +1,85 @@
+"""A data set of any size that takes no space: every image key leads to the same tiny picture, and no model is run.
+
+Imported by the benchmark's workers, as the backbone's module, which registers the `synthetic://` file system there.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from fsspec.spec import AbstractFileSystem
+from PIL import Image
+
+SIZE = 32  # pixels a side
+GRID = 16
+OBJECTS_AN_IMAGE = 5
+ROWS_A_FILE = 1_000_000
+
+
+def picture() -> np.ndarray:
+    """The one image: a square on a ground, (SIZE, SIZE, 3) uint8."""
+    pixels = np.full((SIZE, SIZE, 3), 40, np.uint8)
+    pixels[8:24, 8:24] = (200, 120, 60)
+    return pixels
+
+
+def click(number: int) -> tuple[float, float]:
+    """Where object `number` of an image is clicked."""
+    return 4.0 + 5 * number, 16.0
+
+
+class SyntheticImages(AbstractFileSystem):
+    """Answers every key with the same PNG file."""
+
+    protocol = "synthetic"
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        sink = io.BytesIO()
+        Image.fromarray(picture()).save(sink, "PNG")
+        self._png = sink.getvalue()
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
+        """The file's bytes, or a span of them."""
+        return self._png[start:end]
+
+
+class UniformAttention:
+    """A backbone that does nothing: every cell attends to every cell alike."""
+
+    def __init__(self, weights: object, device: str, dtype: str, grid: int | None) -> None:
+        self.device = torch.device(device)
+        self._side = grid or GRID
+
+    def attention(self, image: np.ndarray) -> torch.Tensor:
+        """See m2n2.backbones.protocol.Backbone."""
+        side = self._side
+        return torch.full((side, side, side, side), 1 / side**2)
+
+
+def write_clicks(directory: Path, objects: int) -> int:
+    """Parquet files with a click an object, OBJECTS_AN_IMAGE objects an image, rows shuffled; returns the images."""
+    directory.mkdir(parents=True)
+    images = -(-objects // OBJECTS_AN_IMAGE)
+    order = np.random.default_rng(0).permutation(objects)
+    places = np.array([click(number) for number in range(OBJECTS_AN_IMAGE)])
+    for first in range(0, objects, ROWS_A_FILE):
+        image, number = np.divmod(order[first : first + ROWS_A_FILE], OBJECTS_AN_IMAGE)
+        columns = {
+            "image": pa.array([f"2026/photo-{each:08d}.png" for each in image]),
+            "object": pa.array(number),
+            "x": pa.array(places[number, 0]),
+            "y": pa.array(places[number, 1]),
+        }
+        pq.write_table(pa.table(columns), directory / f"clicks-{first // ROWS_A_FILE:03d}.parquet")
+    return images
+
+
+fsspec.register_implementation("synthetic", SyntheticImages, clobber=True)
