@@ -103,7 +103,8 @@ def print_roofline(weights: Path) -> None:
     image = np.zeros((480, 640, 3), dtype=np.uint8)
     for grid in (64, 96, 128):
         counts = count(StableDiffusion(weights, device="meta", dtype="float16", grid=grid), image)
-        row = f"{grid:4d}  {counts.half_flops / 1e12:10.2f}  {counts.float32_flops / 1e12:13.2f}  {counts.moved / 1e9:8.1f}"
+        row = f"{grid:4d}  {counts.half_flops / 1e12:10.2f}  {counts.float32_flops / 1e12:13.2f}"
+        row += f"  {counts.moved / 1e9:8.1f}"
         for gpu in GPUS.values():
             compute_s = counts.half_flops / gpu["half_flops"] + counts.float32_flops / gpu["float32_flops"]
             row += f"  {1e3 * compute_s:5.0f} to {1e3 * (compute_s + counts.moved / gpu['bytes_per_s']):3.0f} ms"

@@ -23,7 +23,7 @@ LEAST_CONTRAST = 0.01
 
 
 @dataclass(frozen=True)
-class SelfCheck:
+class BackboneCheck:
     """What one call on the built-in picture took. `str()` is a line for a log."""
 
     device: str
@@ -45,8 +45,8 @@ class BackboneReport:
 
     name: str
     load_seconds: float
-    first: SelfCheck
-    next: SelfCheck
+    first: BackboneCheck
+    next: BackboneCheck
     largest_difference: float | None  # from the float32 run, as a share of the largest entry; None if it is that run
 
     def __str__(self) -> str:
@@ -60,7 +60,7 @@ class BackboneReport:
         return "\n".join(lines)
 
 
-def self_check(backbone: Backbone, dtype: str = "float32") -> SelfCheck:
+def check_backbone(backbone: Backbone, dtype: str = "float32") -> BackboneCheck:
     """Run the backbone on a built-in picture and look at what comes out.
 
     Args:
@@ -72,7 +72,7 @@ def self_check(backbone: Backbone, dtype: str = "float32") -> SelfCheck:
     return _checked_call(backbone, dtype)[0]
 
 
-def check_backbone(
+def report_backbone(
     name: str,
     weights: str | None = None,
     device: str = "cpu",
@@ -85,14 +85,14 @@ def check_backbone(
 ) -> BackboneReport:
     """Load a backbone, check it twice, and compare with float32 if it is not that itself.
 
-    Args and errors are those of `m2n2.backbones.load_backbone`; `InvalidAttention` as in `self_check`.
+    Args and errors are those of `m2n2.backbones.load_backbone`; `InvalidAttention` as in `check_backbone`.
     """
     known: dict[str, Any] = {"weights": weights, "device": device, "grid": grid, "sha256": sha256}
     known |= {"storage_options": storage_options, **options}
     start = time.perf_counter()
     backbone = load_backbone(name, dtype=dtype, **known)
     load_seconds = time.perf_counter() - start
-    first = self_check(backbone, dtype)
+    first = check_backbone(backbone, dtype)
     second, attention = _checked_call(backbone, dtype)
     difference = None
     if dtype != "float32":
@@ -112,7 +112,7 @@ def built_in_picture() -> np.ndarray:
     return picture.astype(np.uint8)
 
 
-def _checked_call(backbone: Backbone, dtype: str) -> tuple[SelfCheck, torch.Tensor]:
+def _checked_call(backbone: Backbone, dtype: str) -> tuple[BackboneCheck, torch.Tensor]:
     on_gpu = backbone.device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(backbone.device)
@@ -121,7 +121,9 @@ def _checked_call(backbone: Backbone, dtype: str) -> tuple[SelfCheck, torch.Tens
     contrast = _contrast(attention)  # reads the numbers back, so a GPU has finished
     seconds = time.perf_counter() - start
     device = torch.cuda.get_device_name(backbone.device) if on_gpu else str(backbone.device)
-    check = SelfCheck(device, dtype, (attention.shape[0], attention.shape[1]), seconds, _peak_gib(backbone), contrast)
+    check = BackboneCheck(
+        device, dtype, (attention.shape[0], attention.shape[1]), seconds, _peak_gib(backbone), contrast
+    )
     return check, attention
 
 

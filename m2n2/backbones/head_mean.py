@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-# Logits of one chunk of rows of one head. On a CPU they should stay in its cache, on a GPU in the second level, of which
-# there are 40 MB and more; the number for GPUs is reckoned, not measured.
+# Logits of one chunk of rows of one head. On a CPU they should stay in its cache, on a GPU in the second level of its
+# cache, 40 MB and more; the number for GPUs is reckoned, not measured.
 CHUNK_BYTES_CPU = 8 << 20
 CHUNK_BYTES_GPU = 16 << 20
 

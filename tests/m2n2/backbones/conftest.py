@@ -1,4 +1,4 @@
-"""Models that several tests of this folder share: the tiny Stable Diffusion, and the small DINOv2 where it can be had."""
+"""Models that several tests share: the tiny Stable Diffusion, and the small DINOv2 where it can be had."""
 
 from __future__ import annotations
 
