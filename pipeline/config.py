@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from m2n2.backbones import BUILT_IN
 from m2n2.settings import Settings
 from pipeline.store import Storage, Store
 
@@ -20,12 +21,18 @@ class InvalidJob(ValueError):
     """A job that cannot be run: the message names the file, the key, what was found and what is allowed."""
 
 
+def _known_backbone(name: str) -> str:
+    if name not in BUILT_IN and ":" not in name:
+        raise ValueError(f"allowed: {', '.join(BUILT_IN)}, or package.module:callable")
+    return name
+
+
 class Backbone(BaseModel):
     """Where attention comes from; see docs/backbones.md."""
 
     model_config = STRICT
 
-    name: str = "sd2"
+    name: Annotated[str, AfterValidator(_known_backbone)] = "sd2"
     weights: str | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"

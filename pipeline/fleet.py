@@ -12,7 +12,7 @@ from typing import Any, Literal
 import ray
 from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 
-from m2n2.errors import InvalidWeights
+from m2n2.errors import InvalidAttention, InvalidWeights
 from pipeline.config import Job
 from pipeline.labeler import Labeler
 from pipeline.parts import ForeignPart
@@ -25,7 +25,7 @@ PROGRESS_EVERY_S = 1.0
 COUNT_AGAIN_EVERY_S = 10.0
 FAILED_STARTS_ALLOWED = 3
 UNREACHABLE_S = 120.0  # by then Ray has found out whether a node that does not answer is dead
-FATAL = (InvalidWeights, ForeignPart, PlanDamaged)
+FATAL = (InvalidWeights, InvalidAttention, ForeignPart, PlanDamaged)
 
 # Ray's own restarts would hand a shard out again behind the driver's back: dead workers are replaced here.
 _OPTIONS: dict[str, Any] = {

@@ -66,9 +66,9 @@ class Labeler:
         """
         _wait_for_exit(old_pids)
         import torch
-        from m2n2.tmpcheck import check_backbone
 
         from m2n2.backbones import load_backbone
+        from m2n2.backbones.check import check_backbone
 
         torch.set_num_threads(max(1, int(self._job.workers.cpus)))
         backbone, device = self._job.backbone, self._job.backbone.device
@@ -85,7 +85,7 @@ class Labeler:
             **backbone.options,
         )
         self._metrics = _Metrics()
-        return asdict(check_backbone(self._backbone))
+        return asdict(check_backbone(self._backbone, backbone.dtype))
 
     @ray.method(concurrency_group="device")
     def label(self, task: Task) -> TaskReport:

@@ -25,6 +25,7 @@ from pipeline.progress import Heartbeat, Snapshot
 from pipeline.store import Store
 
 POLL_S = 0.5
+CRASHES_IN_A_ROW = 20  # more than taking a shard of 4,096 images apart needs
 
 log = logging.getLogger("m2n2.run")
 
@@ -146,6 +147,7 @@ class _Labelling:
         self._objects = 0
         self._failed: Counter[str] = Counter()
         self._moved_s = time.monotonic()
+        self._crashes_in_a_row = 0
 
     def work(self, stop: threading.Event) -> None:
         """Until every shard is done, or `stop` is set and the running shards had their time to finish."""
@@ -192,6 +194,7 @@ class _Labelling:
     def _done(self, event: Done) -> None:
         report = event.report
         self._moved_s = time.monotonic()
+        self._crashes_in_a_row = 0
         self._objects += report.objects
         self._failed.update(report.failed)
         self._join(report.task.shard, self._dispatcher.done(report.task, report.rows))
@@ -210,6 +213,11 @@ class _Labelling:
         if event.cause == "node":
             self._dispatcher.given_back(event.running, suspect=False)
         else:
+            self._crashes_in_a_row += 1
+            if self._crashes_in_a_row > CRASHES_IN_A_ROW:
+                raise RunAborted(
+                    f"{self._crashes_in_a_row} workers in a row died before they finished anything: {event.message}"
+                )
             self._join(event.running.shard, self._dispatcher.crashed(event.running, event.cause, event.message))
 
     def _join(self, shard: int, apart: TakenApart | None) -> None:
