@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.console import configure_logs, progress_line, say, status_text
-from m2n2.errors import InvalidWeights
+from m2n2.errors import InvalidAttention, InvalidWeights
 from pipeline.clicks import InvalidClicks
 from pipeline.config import InvalidJob, Job, load_job
-from pipeline.plan import PlanMismatch
+from pipeline.plan import PlanMismatch, find_or_make_plan
 from pipeline.store import Storage, Store, StoreUnavailable
 
 if TYPE_CHECKING:
     from pipeline.run import Retry
 
-BAD_INPUT = (InvalidJob, InvalidClicks, InvalidWeights, PlanMismatch)
+BAD_INPUT = (InvalidJob, InvalidClicks, InvalidWeights, InvalidAttention, PlanMismatch)
 EXIT_INCOMPLETE, EXIT_BAD_INPUT = 1, 2
 
 
@@ -57,13 +57,19 @@ def build_parser() -> argparse.ArgumentParser:
     label.add_argument("--retry-all", action="store_true", help="try all failed objects again")
     label.set_defaults(run=_label)
 
+    nightly = commands.add_parser("nightly", help="label what is new or changed since the last night")
+    nightly.add_argument("config", metavar="NIGHTLY.yaml")
+    nightly.add_argument("--date", metavar="YYYY-MM-DD", help="the day tonight stands for; default: today in UTC")
+    nightly.add_argument("--address", help="a running Ray cluster; default: RAY_ADDRESS, else Ray on this machine")
+    nightly.set_defaults(run=_nightly)
+
     status = commands.add_parser("status", help="how far the run below OUTPUT is, and what failed")
     status.add_argument("output", metavar="OUTPUT")
     _add_storage(status)
     status.set_defaults(run=_status)
 
-    export = commands.add_parser("export", help="write the masks of a run in another format or to another place")
-    export.add_argument("output", metavar="OUTPUT")
+    export = commands.add_parser("export", help="write the masks of a run or a library to another place")
+    export.add_argument("output", metavar="OUTPUT|LIBRARY")
     export.add_argument("--format", choices=["coco"], default="coco")
     export.add_argument("--to", required=True, metavar="PATH")
     _add_storage(export)
@@ -76,6 +82,15 @@ def build_parser() -> argparse.ArgumentParser:
     fetch.add_argument("--from", dest="source", metavar="DIR", help="a local directory that has them")
     _add_storage(fetch)
     fetch.set_defaults(run=_fetch_weights)
+
+    check = commands.add_parser("check-backbone", help="load a model on this machine, time it, compare it with float32")
+    check.add_argument("name", metavar="NAME", help="such as sd2 or dinov2")
+    check.add_argument("--weights", help="directory, name, hub id or s3://...; default: the name's own in the cache")
+    check.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32")
+    check.add_argument("--device", default="cpu", help="such as cuda")
+    check.add_argument("--grid", type=int, help="cells of the attention's side; default: the backbone's own")
+    _add_storage(check)
+    check.set_defaults(run=_check_backbone)
 
     demo = commands.add_parser("demo", help="label a few photos on this machine and draw the masks")
     demo.add_argument("--to", default="demo", metavar="DIR")
@@ -105,13 +120,20 @@ def label(job: Job, address: str | None = None, retry: Retry | None = None) -> i
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    plan = find_or_make_plan(job)  # before Ray starts: bad input is said at once
     with connected(job, address), progress_line() as show:
-        result = run(job, retry=retry, stop=stop, on_progress=show)
+        result = run(job, retry=retry, stop=stop, on_progress=show, plan=plan)
     failed = ", ".join(f"{reason} {number}" for reason, number in result.failed.items())
     say(f"{result.outcome}: {result.objects} objects, {sum(result.failed.values())} failed{failed and f' ({failed})'}")
     for line in filter(None, [result.message, *result.exports]):
         say(line)
     return result.exit_code
+
+
+def _nightly(options: argparse.Namespace) -> int:
+    from jobs.nightly import nightly
+
+    return nightly(options.config, options.date, options.address)
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -129,11 +151,16 @@ def _export(options: argparse.Namespace) -> int:
 
     from pipeline.attempts import all_attempts, is_complete, newest_rows
     from pipeline.export.coco import export_coco
+    from pipeline.library.export import export_library
+    from pipeline.library.ledger import is_library
 
     store = Store(options.output, _storage(options))
+    if is_library(store):
+        say(export_library(store, Store("", _storage(options)), options.to))
+        return 0
     attempts = all_attempts(store)
     if not attempts:
-        raise InvalidJob(f"{options.output}: no run is here; expected plan/plan.json below it")
+        raise InvalidJob(f"{options.output}: neither a run (plan/plan.json) nor a library (ledger/) is here")
     image_rows = partial(newest_rows, store, attempts)
     say(export_coco(image_rows, attempts[0].fingerprint, Store("", _storage(options)), options.to))
     if all(is_complete(store, plan) for plan in attempts):
@@ -152,7 +179,21 @@ def _fetch_weights(options: argparse.Namespace) -> int:
     return 0
 
 
+def _check_backbone(options: argparse.Namespace) -> int:
+    from m2n2.backbones.check import report_backbone
+    from pipeline.store import fsspec_options
+
+    storage_options = fsspec_options(options.weights or "", _storage(options))
+    known = {"device": options.device, "dtype": options.dtype, "grid": options.grid}
+    say(str(report_backbone(options.name, options.weights, **known, storage_options=storage_options)))
+    return 0
+
+
 def _demo(options: argparse.Namespace) -> int:
     from jobs.demo import demo
 
     return demo(Path(options.to))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

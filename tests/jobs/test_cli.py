@@ -15,9 +15,9 @@ from tests.pipeline.make_data import put_dataset
 COMMAND_LINE = """
 check-backbone NAME --weights --dtype --device --grid --endpoint-url
 demo --to
-export OUTPUT --format --to --endpoint-url
+export OUTPUT|LIBRARY --format --to --endpoint-url
 label JOB.yaml key=value --address --retry-failed --retry-all
-nightly NIGHTLY.yaml key=value --date --address
+nightly NIGHTLY.yaml --date --address
 status OUTPUT --endpoint-url
 submit JOB.yaml key=value --address
 weights fetch NAME --to --from --endpoint-url

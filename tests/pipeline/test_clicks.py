@@ -108,8 +108,8 @@ def test_what_is_wrong_with_one_object_fails_that_object_alone(
     tmp_path: Path, rows: list[dict[str, Any]], reason: str, message: str
 ) -> None:
     kinds = pa.schema(
-        [("image", pa.string()), ("object", pa.string()), ("x", pa.float64()), ("y", pa.float64())]
-        + [("label", pa.int64()), ("category", pa.string())]
+        {"image": pa.string(), "object": pa.string(), "x": pa.float64(), "y": pa.float64()}
+        | {"label": pa.int64(), "category": pa.string()}
     )
     neighbour = click(object="2")
     table = pa.Table.from_pylist([{**row, "label": _number(row["label"])} for row in [*rows, neighbour]], schema=kinds)
