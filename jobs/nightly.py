@@ -1,0 +1,85 @@
+"""`m2n2 nightly`: wires pipeline/library to the command line, to Ray, to signals and to the notice."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+import threading
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from jobs.console import progress_line, say
+from jobs.notice import send_notice
+from pipeline.config import InvalidJob, Job
+from pipeline.library.config import load_nightly
+from pipeline.library.lease import LeaseHeld, LeaseLost
+from pipeline.library.nights import NightReport, run_nights
+
+EXIT_INCOMPLETE = 1
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def nightly(path: str, date: str | None, address: str | None) -> int:
+    """Label what is new or changed in the library of `path`; returns the exit code.
+
+    Args:
+        date: the day that tonight stands for, YYYY-MM-DD; None is today in UTC.
+        address: a running Ray cluster; None is RAY_ADDRESS, else Ray on this machine.
+
+    Raises:
+        InvalidJob: the file or the date is wrong.
+    """
+    config = load_nightly(path)
+    date = _checked_date(date)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+
+    def connect(job: Job) -> AbstractContextManager[None]:
+        from jobs.cluster import connected  # a night with nothing new does without Ray
+
+        return connected(job, address)
+
+    try:
+        with progress_line() as show:
+            reports = run_nights(config, date, connect, stop, show)
+    except (LeaseHeld, LeaseLost) as error:
+        sys.stderr.write(f"m2n2: {error}\n")
+        return EXIT_INCOMPLETE
+    except Exception as error:
+        send_notice({"text": f"m2n2 nightly {config.growth.library} {date}: {error}", "outcome": "error"})
+        raise
+    for report in reports:
+        text = report_text(report)
+        say(text)
+        if report.outcome != "nothing_new":
+            send_notice({"text": f"m2n2 nightly {config.growth.library} {text}"} | asdict(report))
+    return max(report.exit_code for report in reports)
+
+
+def report_text(report: NightReport) -> str:
+    """What a night did, in one line for people."""
+    parts = [f"{report.date}: {report.outcome.replace('_', ' ')}"]
+    if report.diff:
+        diff = report.diff
+        parts.append(f"{diff.new} new, {diff.changed} changed, {diff.restored} restored, {diff.removed} removed")
+        parts.append(f"{diff.unchanged} unchanged")
+        if diff.mean_iou is not None:
+            parts.append(f"mean IoU of changed masks {diff.mean_iou:.3f}")
+        failed = ", ".join(f"{reason} {number}" for reason, number in diff.failed.items())
+        parts.append(f"{sum(diff.failed.values())} failed{failed and f' ({failed})'}")
+    return "; ".join([*parts, *filter(None, [report.message, report.run])])
+
+
+def _checked_date(date: str | None) -> str:
+    if date is None:
+        return datetime.now(UTC).date().isoformat()
+    if not DATE.fullmatch(date):
+        raise InvalidJob(f"--date: found {date!r}; allowed: YYYY-MM-DD")
+    try:
+        datetime.strptime(date, "%Y-%m-%d")
+    except ValueError:
+        raise InvalidJob(f"--date: found {date!r}; allowed: a day of the calendar as YYYY-MM-DD") from None
+    return date

@@ -1,0 +1,185 @@
+"""What a night has to do: clicks and images as they are now, against the library's index.
+
+All three come sorted by image and are merged as they are read, so memory does not grow with the library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Generic, Literal, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.clicks import ObjectClicks
+from pipeline.library.index import Known
+from pipeline.plan import ImageClicks
+from pipeline.store import Store
+
+Kind = Literal["new", "changed", "restored", "removed", "unchanged"]
+CHANGES = pa.schema(
+    [
+        ("image", pa.string()),
+        ("object", pa.string()),
+        ("kind", pa.string()),
+        ("digest", pa.binary()),
+        ("settings", pa.string()),
+        ("old_part", pa.string()),
+        ("old_reason", pa.string()),
+    ]
+)
+ETAGS = pa.schema([("image", pa.string()), ("etag", pa.string())])
+ROWS_A_BATCH = 20_000
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Now:
+    """What decides an object's mask tonight."""
+
+    digest: bytes
+    settings: str
+
+
+def write_etags(images: Store, path: Path) -> None:
+    """List the images root once and write every image's ETag to a Parquet file at `path`, sorted by image."""
+    with pq.ParquetWriter(path, ETAGS) as writer:
+        rows: list[dict[str, str]] = []
+        for entry in images.listing(""):
+            rows.append({"image": entry.key, "etag": entry.etag})
+            if len(rows) == ROWS_A_BATCH:
+                writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=ETAGS))
+                rows.clear()
+        writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=ETAGS))
+
+
+def read_etags(path: Path) -> Iterator[tuple[str, str]]:
+    """What `write_etags` wrote."""
+    for batch in pq.ParquetFile(path).iter_batches():
+        yield from zip(batch["image"].to_pylist(), batch["etag"].to_pylist(), strict=True)
+
+
+class Changes:
+    """Finds what changed and writes a row about each change to a Parquet file; use as a context manager."""
+
+    def __init__(self, path: Path, settings: str, relabel: Literal["changed-inputs", "changed-settings"]) -> None:
+        """Write to `path`; `settings` is tonight's fingerprint of backbone, weights and settings."""
+        self._settings, self._relabel = settings, relabel
+        self._writer = pq.ParquetWriter(path, CHANGES, compression="zstd")
+        self._rows: list[dict[str, object]] = []
+        self.counts: Counter[Kind] = Counter()
+
+    def __enter__(self) -> Changes:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Complete the file."""
+        if self._writer.is_open:
+            self._flush()
+            self._writer.add_key_value_metadata({"unchanged": str(self.counts["unchanged"])})
+            self._writer.close()
+
+    def to_label(
+        self,
+        clicks: Iterable[ImageClicks],
+        etags: Iterable[tuple[str, str]],
+        known: Iterable[tuple[str, Mapping[str, Known]]],
+    ) -> Iterator[ImageClicks]:
+        """The images with objects to label, and of those only these objects; everything sorted by image."""
+        tags, library = _Sorted(etags), _Sorted(known)
+        for image in clicks:
+            for gone, objects in library.before(image.image):
+                self._removed(gone, objects)
+            objects = dict(library.take(image.image) or {})
+            etag = tags.take(image.image)
+            wanted = tuple(
+                each for each in image.objects if self._is_wanted(each, etag, objects.pop(each.object, None))
+            )
+            self._removed(image.image, objects)
+            if wanted:
+                yield ImageClicks(image.image, wanted)
+        for gone, objects in library.before(None):
+            self._removed(gone, objects)
+
+    def _is_wanted(self, clicks: ObjectClicks, etag: str | None, known: Known | None) -> bool:
+        now = Now(digest_of(clicks, etag), self._settings)
+        if known is None:
+            kind: Kind = "new"
+        elif known.digest != now.digest or (self._relabel == "changed-settings" and known.settings != now.settings):
+            kind = "changed"
+        elif known.removed:
+            # What it was labelled from is back as it was: the mask that it had is right.
+            kind, now = "restored", Now(known.digest, known.settings)
+        else:
+            kind = "unchanged"
+        self._record(clicks.image, clicks.object, kind, now, known)
+        return kind in ("new", "changed")
+
+    def _removed(self, image: str, objects: Mapping[str, Known]) -> None:
+        for name, known in objects.items():
+            if not known.removed:
+                self._record(image, name, "removed", Now(known.digest, known.settings), known)
+
+    def _record(self, image: str, name: str, kind: Kind, now: Now, known: Known | None) -> None:
+        self.counts[kind] += 1
+        if kind == "unchanged":
+            return
+        self._rows.append(
+            {
+                "image": image,
+                "object": name,
+                "kind": kind,
+                "digest": now.digest,
+                "settings": now.settings,
+                "old_part": known.part if known else None,
+                "old_reason": known.reason if known else None,
+            }
+        )
+        if len(self._rows) == ROWS_A_BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._writer.write_batch(pa.RecordBatch.from_pylist(self._rows, schema=CHANGES))
+        self._rows.clear()
+
+
+def digest_of(clicks: ObjectClicks, etag: str | None) -> bytes:
+    """sha256 of what decides an object's mask besides the settings; `etag` is None for an image that is not there."""
+    values = [clicks.category, etag, [[click["x"], click["y"], click["label"]] for click in clicks.clicks]]
+    return hashlib.sha256(json.dumps(values).encode()).digest()
+
+
+class _Sorted(Generic[Value]):
+    """A stream of (image, value), sorted by image, that is read up to where somebody asks."""
+
+    def __init__(self, items: Iterable[tuple[str, Value]]) -> None:
+        self._items = iter(items)
+        self._next = next(self._items, None)
+
+    def before(self, image: str | None) -> Iterator[tuple[str, Value]]:
+        """The items before an image; None: all that are left."""
+        while self._next is not None and (image is None or self._next[0] < image):
+            yield self._next
+            self._next = next(self._items, None)
+
+    def take(self, image: str) -> Value | None:
+        """The image's value; whatever stood before it is skipped."""
+        for _ in self.before(image):
+            pass
+        if self._next is None or self._next[0] != image:
+            return None
+        value = self._next[1]
+        self._next = next(self._items, None)
+        return value
