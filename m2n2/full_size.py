@@ -13,8 +13,8 @@ import numpy as np
 from numba import njit
 from PIL import Image
 
-SPATIAL_SIGMA = 1.0  # in working pixels
-COLOUR_SIGMA = 0.1 * 255
+SPATIAL_SIGMA = 0.7  # in working pixels
+COLOUR_SIGMA = 0.3 * 255
 REACH = 2  # the vote is taken over (2 * REACH + 1)^2 working pixels
 
 

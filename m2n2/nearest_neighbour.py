@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 SMALLEST_THRESHOLD = np.float32(1e-7)
+STABILITY_MARGIN = 0.3
 
 
 def object_distance(flooded: Sequence[np.ndarray], thresholds: Sequence[float], labels: Sequence[bool]) -> np.ndarray:
@@ -35,6 +36,15 @@ def object_distance(flooded: Sequence[np.ndarray], thresholds: Sequence[float], 
     return nearest_HW
 
 
+def stability(distance_HW: np.ndarray) -> float:
+    """How little the mask depends on its thresholds: IoU of the masks with all lambdas 30% smaller and larger.
+
+    The two are nested, so that this is the ratio of their areas.
+    """
+    larger = np.count_nonzero(distance_HW <= 1 + STABILITY_MARGIN)
+    return np.count_nonzero(distance_HW <= 1 - STABILITY_MARGIN) / larger if larger else 0.0
+
+
 def mark_points(mask_HW: np.ndarray, pixels: Sequence[tuple[int, int]], labels: Sequence[bool]) -> None:
     """Give each point's pixel that point's label, in place."""
     for (x, y), label in zip(pixels, labels, strict=True):
@@ -42,19 +52,36 @@ def mark_points(mask_HW: np.ndarray, pixels: Sequence[tuple[int, int]], labels: 
 
 
 class Owners:
-    """Gives every pixel to at most one of several objects: that of the smallest distance, the earliest of equals."""
+    """For objects that exclude each other: which one each pixel is nearest to, the earliest of equals."""
 
     def __init__(self, size: tuple[int, ...]) -> None:
-        self.nearest_hw = np.full(size, np.inf, np.float32)
-        self.owner_hw = np.full(size, -1, np.int32)
-        self.objects = 0
+        self._nearest_hw = np.full(size, np.inf, np.float32)
+        self._owner_hw = np.full(size, -1, np.int32)
+        self._objects = 0
 
-    def claim(self, distance_hw: np.ndarray) -> None:
-        """Enter the next object."""
-        nearer_hw = (distance_hw <= 1) & (distance_hw < self.nearest_hw)
-        self.nearest_hw[nearer_hw] = distance_hw[nearer_hw]
-        self.owner_hw[nearer_hw] = self.objects
-        self.objects += 1
+    def enter(self, distance_hw: np.ndarray) -> None:
+        """Enter the next object by its `object_distance`."""
+        nearer_hw = distance_hw < self._nearest_hw
+        self._nearest_hw[nearer_hw] = distance_hw[nearer_hw]
+        self._owner_hw[nearer_hw] = self._objects
+        self._objects += 1
+
+    def owned_by(self, number: int) -> np.ndarray:
+        """The pixels nearest to the object that was entered as this number, from 0: (h, w) bool."""
+        owned_hw: np.ndarray = self._owner_hw == number
+        return owned_hw
+
+
+def keep_apart(masks: Sequence[np.ndarray], foreground: Sequence[Sequence[tuple[int, int]]]) -> None:
+    """Leave each pixel to the earliest mask that has it, but foreground points to their own object, in place."""
+    taken_HW = np.zeros_like(masks[0])
+    for mask_HW in masks:
+        mask_HW &= ~taken_HW
+        taken_HW |= mask_HW
+    for own_HW, points in reversed(list(zip(masks, foreground, strict=True))):
+        for x, y in points:
+            for mask_HW in masks:
+                mask_HW[y, x] = mask_HW is own_HW
 
 
 @njit(nogil=True, cache=True)

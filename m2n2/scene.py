@@ -15,7 +15,7 @@ from m2n2.errors import InvalidAttention, InvalidImage, InvalidPrompt, OperatorR
 from m2n2.flood_fill import flood_fill
 from m2n2.full_size import carry_mask, working_image
 from m2n2.markov_map import markov_maps, start_states
-from m2n2.nearest_neighbour import Owners, mark_points, object_distance
+from m2n2.nearest_neighbour import Owners, keep_apart, mark_points, object_distance, stability
 from m2n2.parallel import run_parallel
 from m2n2.prompt import Point, Prompt
 from m2n2.settings import Settings
@@ -36,7 +36,7 @@ class Mask:
 
     Attributes:
         mask: (H, W) bool.
-        score: confidence in 0..1.
+        score: confidence in 0..1: how little the mask depends on its thresholds (see `nearest_neighbour.stability`).
         thresholds: lambda of each point of the prompt.
     """
 
@@ -64,12 +64,16 @@ class _Object:
     prompt: Prompt
     pixels: list[Pixel]
 
+    @property
+    def foreground(self) -> list[Pixel]:
+        return [pixel for pixel, label in zip(self.pixels, self.prompt.labels, strict=True) if label]
+
 
 @dataclass(frozen=True)
 class _Segment:
     """An object at working size."""
 
-    distance_hw: np.ndarray
+    mask_hw: np.ndarray
     score: float
     thresholds: tuple[float, ...]
 
@@ -132,15 +136,21 @@ class Scene:
         """
         objects = [_Object(prompt, self._pixels(prompt.points)) for prompt in prompts]
         self._grid_maps([pixel for each in objects for pixel in each.pixels])
-        owners = Owners(self._small_hw3.shape[:2]) if self.settings.objects == "exclusive" else None
-        masks: list[Mask] = []
+        exclusive = self.settings.objects == "exclusive" and len(objects) > 1
+        owners = Owners(self._small_hw3.shape[:2])
+        segments: list[_Segment] = []
         for group in self._groups(objects):
             clicks = self._click_maps([pixel for each in group for pixel in each.pixels])
-            segments = run_parallel(partial(self._segment_object, clicks), group)
-            if owners is not None:
-                for segment in segments:
-                    owners.claim(segment.distance_hw)
-            masks += run_parallel(self._to_full_size, zip(group, segments, strict=True))
+            for distance_hw, segment in run_parallel(partial(self._segment_object, clicks), group):
+                segments.append(segment)
+                if exclusive:
+                    owners.enter(distance_hw)
+        if exclusive:
+            for number, segment in enumerate(segments):
+                np.logical_and(segment.mask_hw, owners.owned_by(number), out=segment.mask_hw)
+        masks = run_parallel(self._at_full_size, zip(objects, segments, strict=True))
+        if exclusive:
+            keep_apart([mask.mask for mask in masks], [each.foreground for each in objects])
         return masks
 
     def markov_maps(self, points: Sequence[Point]) -> np.ndarray:
@@ -221,7 +231,7 @@ class Scene:
         flooded_hw = flood_fill(map_hw, *self._small_pixel(pixel))
         return _ClickMap(flooded_hw, candidates(flooded_hw, self.settings.prior_max_share, self.settings.edge_levels))
 
-    def _segment_object(self, clicks: dict[Pixel, _ClickMap], each: _Object) -> _Segment:
+    def _segment_object(self, clicks: dict[Pixel, _ClickMap], each: _Object) -> tuple[np.ndarray, _Segment]:
         labels = np.array(each.prompt.labels)
         small_pixels = [self._small_pixel(pixel) for pixel in each.pixels]
         thresholds = []
@@ -232,15 +242,15 @@ class Scene:
         distance_hw = object_distance(
             [clicks[pixel].flooded_hw for pixel in each.pixels], [best.value for best in thresholds], each.prompt.labels
         )
-        foreground = [best.score for best, label in zip(thresholds, labels, strict=True) if label]
-        score = float(np.mean(foreground)) / self.settings.edge_levels if foreground else 0.0
-        return _Segment(distance_hw, score, tuple(best.value for best in thresholds))
+        # No foreground point with a threshold above 0 means a mask of single pixels: stable, but nothing was found.
+        found = any(best.value > 0 for best, label in zip(thresholds, labels, strict=True) if label)
+        score = stability(distance_hw) if found else 0.0
+        return distance_hw, _Segment(distance_hw <= 1, score, tuple(best.value for best in thresholds))
 
-    def _to_full_size(self, item: tuple[_Object, _Segment]) -> Mask:
+    def _at_full_size(self, item: tuple[_Object, _Segment]) -> Mask:
         each, segment = item
-        mask_hw = segment.distance_hw <= 1
-        mark_points(mask_hw, [self._small_pixel(pixel) for pixel in each.pixels], each.prompt.labels)
-        mask_HW = carry_mask(mask_hw, self._small_hw3, self._image_HW3)
+        mark_points(segment.mask_hw, [self._small_pixel(pixel) for pixel in each.pixels], each.prompt.labels)
+        mask_HW = carry_mask(segment.mask_hw, self._small_hw3, self._image_HW3)
         mark_points(mask_HW, each.pixels, each.prompt.labels)
         return Mask(mask_HW, segment.score, segment.thresholds)
 

@@ -13,7 +13,7 @@ grid; that keeps them in the range where float16 has its full precision.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,8 @@ SWEEP_ROWS = 512  # rows whose sums are added in float32; the sums of strips are
 DEVICE_BLOCK_VALUES = 1 << 25  # values of one block of rows on a GPU
 HISTORY = 5  # earlier rounds that the accelerated iteration looks back on
 BITS_OF_INFINITY = np.uint32(0x7F800000)
+
+_NextPosition = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # from a position and the change it asks for
 
 
 @dataclass(frozen=True)
@@ -88,13 +90,13 @@ def _balanced(kernel_NN: torch.Tensor, settings: Settings) -> TransitionOperator
     reaches in about a quarter of the rounds. Without one, as in the reference, all rounds are run plainly.
     """
     sweep = _sweep_cpu if kernel_NN.device.type == "cpu" else _sweep_torch
-    next_position = _Anderson() if settings.sinkhorn_tolerance > 0 else _plain_step
+    next_position: _NextPosition = _Anderson() if settings.sinkhorn_tolerance > 0 else _plain_step
     ones_N = torch.ones(len(kernel_NN), dtype=torch.float64, device=kernel_NN.device)
     row_scale_N, column_sum_N = sweep(kernel_NN, ones_N)
     if float(column_sum_N.min()) == 0:
         raise InvalidAttention(f"column {int(column_sum_N.argmin())} of the attention is zero")
-    log_scale_N = -torch.log(column_sum_N)
-    rounds, residual = 0, math.inf
+    log_scale_N = plain_N = -torch.log(column_sum_N)
+    rounds = 0
     while True:
         column_scale_N = torch.exp(log_scale_N)
         row_scale_N, column_sum_N = sweep(kernel_NN, column_scale_N)
@@ -102,9 +104,13 @@ def _balanced(kernel_NN: torch.Tensor, settings: Settings) -> TransitionOperator
         change_N = -torch.log(column_sum_N) - log_scale_N
         residual = float(change_N.abs().max())
         if not math.isfinite(residual):
-            raise InvalidAttention("the attention cannot be scaled to a doubly stochastic matrix")
+            if next_position is _plain_step:
+                raise InvalidAttention("the attention cannot be scaled to a doubly stochastic matrix")
+            next_position, log_scale_N = _plain_step, plain_N  # acceleration overshot: go on plainly from before
+            continue
         if residual <= settings.sinkhorn_tolerance or rounds >= settings.sinkhorn_max_rounds:
             return TransitionOperator(kernel_NN, row_scale_N.float(), column_scale_N.float(), rounds, residual)
+        plain_N = log_scale_N + change_N
         log_scale_N = next_position(log_scale_N, change_N)
 
 
