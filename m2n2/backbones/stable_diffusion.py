@@ -211,7 +211,7 @@ def _layer_weights(finest: Sequence[str], layers: Mapping[str, float] | None) ->
     names = sorted({name.partition(".transformer_blocks")[0] for name in finest})
     if layers is None:
         layers = {name: 0.5 for name in names if name.startswith("up_blocks") and name.endswith((".0", ".1"))}
-    if not set(layers) <= set(names) or min(layers.values()) < 0 or sum(layers.values()) <= 0:
+    if not set(layers) <= set(names) or any(weight < 0 for weight in layers.values()) or sum(layers.values()) <= 0:
         raise ValueError(f"layers are {dict(layers)}, allowed: weights of at least 0, not all 0, for {names}")
     weights = {}
     for name in finest:

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import Dinov2Config, Dinov2Model
+
+from m2n2.backbones import dinov2, load_backbone
+from m2n2.backbones.area_resize import area_resize
+from m2n2.backbones.dinov2 import Dinov2
+from tests.conftest import SHARED
+from tests.m2n2.backbones.conftest import DATA
+
+GOLDEN = sorted(DATA.glob("*.npz"))
+SHARED_GOLDEN = sorted((SHARED / "golden").glob("*.npz"))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random DINOv2 of three layers, with larger q and k so that its attention is not flat."""
+    directory = tmp_path_factory.mktemp("tiny_dinov2")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Dinov2Model(Dinov2Config(hidden_size=32, num_hidden_layers=3, num_attention_heads=2, image_size=98))
+    for name, parameter in model.named_parameters():
+        if name.endswith(("q_proj.weight", "k_proj.weight", "query.weight", "key.weight")):
+            parameter.data *= 30
+    model.save_pretrained(directory)
+    return directory
+
+
+def golden_error(weights: Path, file: Path) -> float:
+    golden = np.load(file)
+    expected = torch.from_numpy(golden["attention"]).float()
+    grid = int(file.stem.rpartition("_")[2])
+    found = load_backbone("dinov2", str(weights), grid=grid).attention(golden["image"]).view_as(expected)
+    return float((found - expected / expected.sum(dim=1, keepdim=True)).abs().max())
+
+
+@pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.stem)
+def test_gives_the_golden_attention(dinov2_small, file):
+    assert golden_error(dinov2_small, file) < 2e-4  # the golden numbers are stored in half precision
+
+
+@pytest.mark.skipif(not SHARED_GOLDEN, reason="../shared/golden is not here")
+@pytest.mark.parametrize("file", SHARED_GOLDEN, ids=lambda file: file.stem)
+def test_gives_the_golden_attention_of_research_photos(dinov2_small, file):
+    assert golden_error(dinov2_small, file) < 1e-3  # two of them shrink: bytes on the edge of rounding differ by one
+
+
+@pytest.mark.parametrize("grid", [(7, 7), (5, 9)])
+def test_is_the_last_layer_of_the_model_run_to_its_end(tiny, photos, grid):
+    model = Dinov2Model.from_pretrained(tiny, attn_implementation="eager")
+    pixels = torch.from_numpy(area_resize(photos[0], (14 * grid[0], 14 * grid[1]))).permute(2, 0, 1)[None] / 255
+    mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 1, 3, 1, 1)
+    with torch.no_grad():
+        last = model((pixels - mean) / std, output_attentions=True).attentions[-1]  # (1, heads, 1 + N, 1 + N)
+    expected = last.mean(dim=1)[0, 1:, 1:]
+    expected /= expected.sum(dim=1, keepdim=True)
+    found = Dinov2(tiny, grid=grid).attention(photos[0])
+    assert found.shape == grid + grid
+    assert expected.std() * len(expected) > 0.1
+    torch.testing.assert_close(found.view_as(expected), expected, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_narrow_types_stay_close_and_come_out_in_float32(tiny, photos, dtype):
+    exact = Dinov2(tiny, grid=8).attention(photos[0])
+    found = Dinov2(tiny, grid=8, dtype=dtype).attention(photos[0])
+    assert found.dtype == torch.float32
+    assert (found.sum(dim=(2, 3)) - 1).abs().max() < 1e-5
+    assert 0 < (found - exact).abs().max() < 0.1 * exact.max()
+
+
+def test_stops_at_the_last_layers_attention(monkeypatch, tiny, photos):
+    passed = []
+    attend = dinov2.sdpa_attention_forward
+    monkeypatch.setattr(dinov2, "sdpa_attention_forward", lambda *a, **k: passed.append(1) or attend(*a, **k))
+    backbone = Dinov2(tiny, grid=7)
+    backbone._model.encoder.layer[-1].mlp.register_forward_hook(lambda *_: pytest.fail("ran past the attention"))
+    backbone.attention(photos[0])
+    assert len(passed) == 2  # three layers, of which the last only gives q and k
