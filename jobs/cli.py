@@ -57,6 +57,12 @@ def build_parser() -> argparse.ArgumentParser:
     label.add_argument("--retry-all", action="store_true", help="try all failed objects again")
     label.set_defaults(run=_label)
 
+    submit = commands.add_parser("submit", help="label or do a night on a cluster, follow it, resume it")
+    submit.add_argument("job", metavar="JOB.yaml", help="a job, or a nightly configuration")
+    submit.add_argument("overrides", nargs="*", metavar="key=value", help="such as workers.count=16")
+    submit.add_argument("--address", required=True, metavar="URL", help="the dashboard, such as http://127.0.0.1:8265")
+    submit.set_defaults(run=_submit)
+
     nightly = commands.add_parser("nightly", help="label what is new or changed since the last night")
     nightly.add_argument("config", metavar="NIGHTLY.yaml")
     nightly.add_argument("--date", metavar="YYYY-MM-DD", help="the day tonight stands for; default: today in UTC")
@@ -128,6 +134,12 @@ def label(job: Job, address: str | None = None, retry: Retry | None = None) -> i
     for line in filter(None, [result.message, *result.exports]):
         say(line)
     return result.exit_code
+
+
+def _submit(options: argparse.Namespace) -> int:
+    from jobs.submit import submit
+
+    return submit(options.job, options.overrides, options.address)
 
 
 def _nightly(options: argparse.Namespace) -> int:
