@@ -81,8 +81,10 @@ def server(directory: Path, wanted: bool) -> Iterator[dict[str, Any]]:
     use_credentials()
     s3 = S3Server(directory / "s3")
     s3.start()
-    yield {"output": f"{s3.bucket('scale')}/labels/", "storage": {"endpoint_url": s3.endpoint_url}}
-    s3.stop()
+    try:
+        yield {"output": f"{s3.bucket('scale')}/labels/", "storage": {"endpoint_url": s3.endpoint_url}}
+    finally:
+        s3.stop()
 
 
 def measure(directory: Path, options: argparse.Namespace, storage: dict[str, Any]) -> dict[str, Any]:

@@ -241,6 +241,11 @@ def _type_fits(column: str, kind: pa.DataType) -> bool:
 def _canonical(batch: pa.RecordBatch, file: str, index: int, first_row: int, images_root: str) -> pa.RecordBatch:
     rows = batch.num_rows
     columns = {name: batch.column(name).cast(CANONICAL.field(name).type) for name in batch.schema.names}
+    for name in columns:
+        try:
+            columns[name].validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise InvalidClicks(f"{file}, row {first_row} or later: column {name}: {error}; allowed: UTF-8") from error
     for name in ("image", "object"):
         if columns[name].null_count or (name == "image" and pc.any(pc.equal(columns[name], "")).as_py()):
             missing = pc.index(pc.fill_null(pc.equal(columns[name], ""), True), True).as_py()

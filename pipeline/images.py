@@ -84,10 +84,7 @@ def decode_image(data: bytes, name: str, orientation: Literal["stored", "display
 
 def _opened(data: bytes, name: str) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            # Our own limit on pixels is the one that counts; damaged metadata is no reason to refuse the picture.
-            warnings.simplefilter("ignore")
-            return Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise BadImage(Failure("image_too_many_pixels", f"{name}: {describe(error)}")) from error
     except Exception as error:  # Pillow's parsers meet damaged headers with many kinds of exceptions
@@ -115,3 +112,6 @@ def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
 
 # The limit is the job's, checked on the header before anything is decoded.
 Image.MAX_IMAGE_PIXELS = None
+# Damaged metadata is no reason to refuse a picture, nor to fill a log. Once for all threads: catch_warnings is not safe
+# among several.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")

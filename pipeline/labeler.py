@@ -254,6 +254,8 @@ def _segment_failure(error: Exception) -> Failure:
 
     if isinstance(error, torch.OutOfMemoryError):
         return Failure("device_memory", describe(error))
+    if isinstance(error, MemoryError):
+        return Failure("out_of_memory", describe(error))
     if "CUDA error" in str(error):
         raise error
     log.exception("an image could not be segmented")
