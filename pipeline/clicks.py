@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.failure import Failure
-from pipeline.store import Entry, Store
+from pipeline.store import Entry, Store, describe
 
 CLICK = pa.struct(
     [("x", pa.float64()), ("y", pa.float64()), ("label", pa.bool_()), ("file", pa.int32()), ("row", pa.int64())]
@@ -185,7 +185,10 @@ def find_click_files(patterns: Sequence[str], store: Store) -> list[Entry]:
     """The click files that addresses or patterns name, sorted, each once. Raises InvalidClicks where one names none."""
     files: dict[str, Entry] = {}
     for pattern in patterns:
-        found = store.glob(pattern)
+        try:
+            found = store.glob(pattern)
+        except (PermissionError, FileNotFoundError) as error:
+            raise InvalidClicks(f"{pattern}: {describe(error)}") from error
         if not found:
             raise InvalidClicks(f"{pattern}: no such file; expected at least one Parquet file of clicks")
         files.update({entry.key: entry for entry in found})

@@ -19,7 +19,7 @@ from pycocotools import mask as coco_mask
 
 from pipeline.clicks import ObjectClicks
 from pipeline.failure import Failure
-from pipeline.plan import ImageClicks, Plan
+from pipeline.plan import ImageClicks, Plan, PlanMismatch
 from pipeline.store import Store
 
 ERROR = pa.struct(
@@ -46,7 +46,7 @@ PART_NAME = re.compile(r"parts/shard-(\d{5,})\.parquet$")
 Row = dict[str, Any]
 
 
-class ForeignPart(RuntimeError):
+class ForeignPart(PlanMismatch):
     """A part that was there first does not belong to this plan, or does not account for the shard's objects."""
 
 

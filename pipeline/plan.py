@@ -1,7 +1,8 @@
 """The frozen plan: which images make which shard, and the fingerprint of everything that decides a mask.
 
-`plan/shard-00000.parquet ...` are written first and `plan/plan.json` last, so a plan is there whole or not at all. It
-records the digest of every shard file: a plan that two drivers wrote over each other is found out, never worked on.
+`plan/shard-00000-1a2b3c4d.parquet ...` are written first and `plan/plan.json` last, so a plan is there whole or not at
+all. It records the digest of every shard file, and the file's name has its first digits: two drivers that plan at the
+same time, even for different shards, never write over each other, and the first seal wins.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class PlanMismatch(ValueError):
     """The output holds a plan of another job: the message names every difference."""
 
 
-class PlanDamaged(RuntimeError):
+class PlanDamaged(PlanMismatch):
     """A shard of the plan is not the one that the plan was sealed with."""
 
 
@@ -171,9 +172,9 @@ def write_plan(
         pending: list[Future[None]] = []
         for index, members in enumerate(_chunks(images, images_a_shard)):
             data = _shard_bytes(members)
-            pending.append(uploads.submit(store.put, shard_key(root, index), data))
             objects = sum(len(member.objects) for member in members)
             shards.append(Shard(index, len(members), objects, hashlib.sha256(data).hexdigest()))
+            pending.append(uploads.submit(store.put, shard_key(root, shards[-1]), data))
             if len(pending) >= 2 * UPLOADS_AT_ONCE:
                 pending.pop(0).result()
         for upload in pending:
@@ -202,7 +203,7 @@ def load_plan(store: Store, root: str = "") -> Plan | None:
 
 def read_shard(store: Store, plan: Plan, index: int) -> list[ImageClicks]:
     """The images of one shard, in the plan's order. Raises PlanDamaged."""
-    key = shard_key(plan.root, index)
+    key = shard_key(plan.root, plan.shards[index])
     data = store.read(key)
     found = hashlib.sha256(data).hexdigest()
     if found != plan.shards[index].sha256:
@@ -215,9 +216,9 @@ def read_shard(store: Store, plan: Plan, index: int) -> list[ImageClicks]:
     return [ImageClicks(image, tuple(objects)) for image, objects in images.items()]
 
 
-def shard_key(root: str, index: int) -> str:
+def shard_key(root: str, shard: Shard) -> str:
     """The key of a shard's plan below the output."""
-    return f"{root}plan/shard-{index:05d}.parquet"
+    return f"{root}plan/shard-{shard.index:05d}-{shard.sha256[:8]}.parquet"
 
 
 def _weights_digest(job: Job) -> str | None:

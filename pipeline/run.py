@@ -15,14 +15,14 @@ from functools import partial
 from typing import Literal
 
 from pipeline.attempts import all_attempts, is_complete, newest_rows, plan_retry
-from pipeline.config import Job
+from pipeline.config import InvalidJob, Job
 from pipeline.dispatch import Dispatcher, TakenApart
 from pipeline.export.coco import export_coco
 from pipeline.fleet import Done, Event, Fleet, Lost, NoWorkers, Unavailable
 from pipeline.parts import commit_part, error_row, finished_shards
 from pipeline.plan import Plan, find_or_make_plan, read_shard, shard_size
 from pipeline.progress import Heartbeat, Snapshot
-from pipeline.store import Store
+from pipeline.store import Store, describe
 
 POLL_S = 0.5
 CRASHES_IN_A_ROW = 20  # more than taking a shard of 4,096 images apart needs
@@ -71,11 +71,15 @@ def run(
         plan: the output's plan, sealed already; None finds it or makes it from all of the job's clicks.
 
     Raises:
-        InvalidClicks, PlanMismatch, InvalidWeights: the input is wrong, and nothing was labelled.
+        InvalidJob, InvalidClicks, PlanMismatch, InvalidWeights: the input is wrong, and nothing was labelled; or what
+            is in the output does not belong there (PlanDamaged, ForeignPart).
     """
     started, began = time.monotonic(), datetime.now(UTC)
     store = job.output_store
-    log.info("create-if-absent honoured=%s output=%s", store.honours_create_if_absent(), job.output)
+    try:
+        log.info("create-if-absent honoured=%s output=%s", store.honours_create_if_absent(), job.output)
+    except (PermissionError, FileNotFoundError) as error:
+        raise InvalidJob(f"output: {job.output} cannot be written: {describe(error)}") from error
     plan = plan or find_or_make_plan(job)
     outcome, message = _label_everything(job, plan, retry, stop or threading.Event(), on_progress)
     attempts = all_attempts(store)
@@ -148,6 +152,7 @@ class _Labelling:
         self._failed: Counter[str] = Counter()
         self._moved_s = time.monotonic()
         self._crashes_in_a_row = 0
+        self._storage_failed = False
 
     def work(self, stop: threading.Event) -> None:
         """Until every shard is done, or `stop` is set and the running shards had their time to finish."""
@@ -176,6 +181,7 @@ class _Labelling:
                 self._done(event)
             elif isinstance(event, Unavailable):
                 log.warning("storage unavailable shard=%d: %s", event.task.shard, event.message)
+                self._storage_failed = True
                 self._dispatcher.unavailable(event.task, time.monotonic())
             else:
                 self._lost(event)
@@ -185,7 +191,8 @@ class _Labelling:
             workers=self._fleet.ready_workers,
             progress=self._fleet.progress(),
         )
-        if snapshot.progress != self._reported.progress:
+        # Images of a shard that cannot be committed are labelled again and again: that is not getting on.
+        if snapshot.progress != self._reported.progress and not self._storage_failed:
             self._moved_s = time.monotonic()
         self._reported = snapshot
         self._heartbeat.update(snapshot)
@@ -194,7 +201,7 @@ class _Labelling:
     def _done(self, event: Done) -> None:
         report = event.report
         self._moved_s = time.monotonic()
-        self._crashes_in_a_row = 0
+        self._crashes_in_a_row, self._storage_failed = 0, False
         self._objects += report.objects
         self._failed.update(report.failed)
         self._join(report.task.shard, self._dispatcher.done(report.task, report.rows))
@@ -237,7 +244,13 @@ class _Labelling:
 
     def _check_limits(self) -> None:
         limits, failed = self._job.limits, sum(self._failed.values())
-        if self._objects >= limits.min_objects_before_abort and failed > limits.max_failed_share * self._objects:
+        # What is tried again has failed before, so its share says nothing about the run.
+        first_attempt = not self._plan.root
+        if (
+            first_attempt
+            and self._objects >= limits.min_objects_before_abort
+            and failed > limits.max_failed_share * self._objects
+        ):
             reasons = ", ".join(f"{reason} {number}" for reason, number in self._failed.most_common())
             raise RunAborted(
                 f"{failed} of the first {self._objects} objects failed ({reasons}); "

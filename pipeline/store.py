@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import random
 import re
@@ -25,6 +26,8 @@ from typing import Any, TypeVar
 import fsspec
 
 Result = TypeVar("Result")
+
+log = logging.getLogger("m2n2.store")
 
 TRANSIENT_ERRNOS = {
     errno.EIO,
@@ -269,6 +272,7 @@ def retried(request: Callable[[], Result], give_up_s: float) -> Result:
                 raise
             if time.monotonic() + pause_s > give_up_at:
                 raise StoreUnavailable(f"object storage failed for {give_up_s:.0f} s: {describe(error)}") from error
+            log.log(logging.WARNING if pause_s > 1 else logging.DEBUG, "storage, will try again: %s", describe(error))
         # Full jitter: workers that failed together must not return together.
         time.sleep(random.uniform(0.5, 1.0) * pause_s)
         pause_s = min(pause_s * 2, 10.0)

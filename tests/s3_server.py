@@ -49,7 +49,7 @@ class S3Server:
                 *("-s3", f"-s3.port={s3}", f"-s3.port.grpc={s3_grpc}", f"-s3.config={config}"),
                 *("-s3.port.iceberg=0", "-s3.port.lance=0"),
                 *(f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.volumeSizeLimitMB=128"),
-                *(f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}", "-volume.max=50"),
+                *(f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}", "-volume.max=200"),
                 *(f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}"),
             ],
             stdout=log,
@@ -62,7 +62,7 @@ class S3Server:
         give_up_at = time.monotonic() + timeout_s
         while True:
             try:
-                self.filesystem().mkdir("ready", exist_ok=True)
+                self.filesystem().makedirs("ready", exist_ok=True)
                 self.filesystem().pipe_file("ready/probe", b"x")
                 return
             except Exception:
@@ -96,7 +96,7 @@ class S3Server:
 
     def bucket(self, name: str) -> str:
         """Make a bucket; returns its address."""
-        self.filesystem().mkdir(name, exist_ok=True)
+        self.filesystem().makedirs(name, exist_ok=True)
         return f"s3://{name}"
 
 

@@ -12,6 +12,7 @@ from pipeline.plan import (
     ImageClicks,
     PlanDamaged,
     PlanMismatch,
+    Shard,
     find_or_make_plan,
     load_plan,
     read_shard,
@@ -54,7 +55,7 @@ def test_the_same_job_gives_the_same_bytes(document: dict[str, Any], tmp_path: P
 
 def test_a_plan_half_written_does_not_count_and_is_written_anew(document: dict[str, Any]) -> None:
     job = job_of(document)
-    job.output_store.put(shard_key("", 0), b"left by a driver that died")
+    job.output_store.put(shard_key("", Shard(0, 2, 4, "0" * 64)), b"left by a driver that died")
     assert load_plan(job.output_store) is None
     plan = find_or_make_plan(job)
     assert len(read_shard(job.output_store, plan, 0)) == 2
@@ -84,16 +85,19 @@ def test_another_job_on_the_same_output_is_refused_with_every_difference(
 def test_a_shard_that_somebody_overwrote_is_found_out(document: dict[str, Any]) -> None:
     job = job_of(document)
     plan = find_or_make_plan(job)
-    job.output_store.put(shard_key("", 1), job.output_store.read(shard_key("", 0)))
-    with pytest.raises(PlanDamaged, match=r"shard-00001\.parquet: sha256 is"):
+    first, second = (shard_key("", shard) for shard in plan.shards[:2])
+    job.output_store.put(second, job.output_store.read(first))
+    with pytest.raises(PlanDamaged, match=r"shard-00001-[0-9a-f]{8}\.parquet: sha256 is"):
         read_shard(job.output_store, plan, 1)
 
 
 def test_the_first_seal_wins(document: dict[str, Any]) -> None:
     job = job_of(document)
     first = find_or_make_plan(job)
-    images = [ImageClicks("x.png", read_shard(job.output_store, first, 0)[0].objects)]
+    before = read_shard(job.output_store, first, 0)
+    images = [ImageClicks("x.png", before[0].objects)]
     assert write_plan(job.output_store, "", {"other": 1}, [], images, 1).fingerprint == first.fingerprint
+    assert read_shard(job.output_store, first, 0) == before, "the loser wrote over the winner's shard"
 
 
 @pytest.mark.parametrize("key", ["../secret.png", "/etc/passwd", "s3://elsewhere/a.png"])
