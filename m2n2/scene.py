@@ -169,7 +169,7 @@ class Scene:
         pixels = []
         for x, y in points:
             if not (math.isfinite(x) and math.isfinite(y) and 0 <= round(x) < width and 0 <= round(y) < height):
-                raise InvalidPrompt(f"point ({x}, {y}) is outside the image of {width} x {height} pixels")
+                raise InvalidPrompt(f"point ({x:g}, {y:g}) is outside the image of {width} x {height} pixels")
             pixels.append((round(x), round(y)))
         return pixels
 

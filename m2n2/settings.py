@@ -20,7 +20,6 @@ class Settings:
         spatial_sigma_cells: sigma_s of the joint bilateral upsampling, in cells of the attention grid.
         colour_sigma: sigma_r of the joint bilateral upsampling, with colours in 0..1.
         truncation_sigmas: offsets further than this many spatial sigmas have no weight.
-        upsampling: "exact" sums every offset; "sampled" a sparse fixed grid of them.
         working_pixels: larger images are segmented at about this many pixels, and the result carried to full size.
         max_pixels: images with more pixels are refused.
         prior_max_share: candidate segments above this rank (as a share of all candidates) score 0.
@@ -38,7 +37,6 @@ class Settings:
     spatial_sigma_cells: float = 1.0
     colour_sigma: float = 0.1
     truncation_sigmas: float = 3.0
-    upsampling: Literal["exact", "sampled"] = "exact"
     working_pixels: int = 1_000_000
     max_pixels: int = 100_000_000
     prior_max_share: float = 0.4
@@ -58,7 +56,6 @@ class Settings:
             spatial_sigma_cells=1.0,
             colour_sigma=0.1,
             truncation_sigmas=3.0,
-            upsampling="exact",
             working_pixels=100_000_000,
             max_pixels=100_000_000,
             prior_max_share=0.4,

@@ -61,7 +61,8 @@ def _tile(thin_PR: np.ndarray, large_RN: np.ndarray, first: int, last: int) -> n
     return product_PX
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+# Fused multiply-adds, but no reordering: a row's sum must not depend on which of the pair it is.
+@njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
 def _add_rows(
     a: np.ndarray,
     b: np.ndarray,

@@ -33,9 +33,10 @@ def upsample(maps_Phw: torch.Tensor, image_HW3: np.ndarray, settings: Settings) 
 
     Runs in numba on the CPU and in torch on the device of the maps anywhere else.
     """
+    # Maps as a batch, not as channels: torch would round differently for different numbers of channels.
     bilinear_PHW = torch.nn.functional.interpolate(
-        maps_Phw[None], size=image_HW3.shape[:2], mode="bilinear", align_corners=False
-    )[0]
+        maps_Phw[:, None], size=image_HW3.shape[:2], mode="bilinear", align_corners=False
+    )[:, 0]
     offsets = _Offsets.within(image_HW3.shape[:2], maps_Phw.shape[1:], settings)
     smoothed_PHW = (_smooth_cpu if maps_Phw.device.type == "cpu" else _smooth_torch)(bilinear_PHW, image_HW3, offsets)
     largest_P = smoothed_PHW.max(axis=(1, 2))
@@ -46,10 +47,13 @@ def upsample(maps_Phw: torch.Tensor, image_HW3: np.ndarray, settings: Settings) 
 
 @dataclass(frozen=True)
 class _Offsets:
-    """The offsets within the cut: for row k, dy = `dy[k]` and |dx| <= `reach[k]`; weights as powers of two.
+    """Which offsets are summed, and their weights as powers of two.
 
-    `spatial_log2[k, |dx|]` is log2 of the spatial weight, `colour_log2` is log2 of the colour weight a unit of
-    squared distance of colours in 0..255.
+    Attributes:
+        dy: (K,) rows of offsets.
+        reach: (K,) in row k, dx goes from `-reach[k]` to `reach[k]`.
+        spatial_log2: (K, R) log2 of the spatial weight in row k at |dx|.
+        colour_log2: log2 of the colour weight, a unit of squared distance of colours in 0..255.
     """
 
     dy: np.ndarray
@@ -59,19 +63,17 @@ class _Offsets:
 
     @classmethod
     def within(cls, image_size: tuple[int, ...], grid: tuple[int, ...], settings: Settings) -> _Offsets:
-        sigma_y, sigma_x = (
-            settings.spatial_sigma_cells * pixels / cells for pixels, cells in zip(image_size, grid, strict=True)
-        )
-        furthest_y, furthest_x = (int(settings.truncation_sigmas * sigma) for sigma in (sigma_y, sigma_x))
-        dy = np.arange(-furthest_y, furthest_y + 1)
+        sigmas = [settings.spatial_sigma_cells * pixels / cells for pixels, cells in zip(image_size, grid, strict=True)]
+        furthest_y, furthest_x = (int(settings.truncation_sigmas * sigma) for sigma in sigmas)
+        dy_K = np.arange(-furthest_y, furthest_y + 1)
         dx_R = np.arange(furthest_x + 1)
-        squared_KR = (dx_R[None, :] / sigma_x) ** 2 + (dy[:, None] / sigma_y) ** 2
-        reach = (squared_KR <= settings.truncation_sigmas**2).sum(axis=1) - 1
+        squared_KR = (dx_R[None, :] / sigmas[1]) ** 2 + (dy_K[:, None] / sigmas[0]) ** 2
+        reach_K = (squared_KR <= settings.truncation_sigmas**2).sum(axis=1) - 1
         return cls(
-            dy,
-            reach,
-            (-0.5 / math.log(2) * squared_KR).astype(np.float32),
-            -1.0 / (2 * (255 * settings.colour_sigma) ** 2 * math.log(2)),
+            dy=dy_K,
+            reach=reach_K,
+            spatial_log2=(-0.5 / math.log(2) * squared_KR).astype(np.float32),
+            colour_log2=-1.0 / (2 * (255 * settings.colour_sigma) ** 2 * math.log(2)),
         )
 
 
@@ -114,14 +116,13 @@ def _smooth_torch(bilinear_PHW: torch.Tensor, image_HW3: np.ndarray, offsets: _O
             reach = int(offsets.reach[k])
             rows = slice(first + reach_y + int(dy), last + reach_y + int(dy))
             columns = slice(reach_x - reach, reach_x + width + reach)
-            window = 2 * reach + 1
-            near_3HWD = padded_3HW[:, rows, columns].unfold(2, window, 1)
+            near_3HWD = padded_3HW[:, rows, columns].unfold(2, 2 * reach + 1, 1)
             distance_HWD = (near_3HWD - image_3HW[:, first:last, :, None]).square_().sum(dim=0)
             dx_D = np.abs(np.arange(-reach, reach + 1))
             spatial_D = torch.from_numpy(offsets.spatial_log2[k, dx_D]).to(device)
             weights_HWD = torch.exp2(distance_HWD.mul_(offsets.colour_log2).add_(spatial_D))
             weight_HW[first:last] += weights_HWD.sum(dim=2)
-            near_PHWD = padded_PHW[:, rows, columns].unfold(2, window, 1)
+            near_PHWD = padded_PHW[:, rows, columns].unfold(2, 2 * reach + 1, 1)
             numerator_PHW[:, first:last] += (near_PHWD * weights_HWD).sum(dim=3)
     result_PHW: np.ndarray = (numerator_PHW / weight_HW).cpu().numpy()
     return result_PHW

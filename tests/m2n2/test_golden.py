@@ -1,0 +1,76 @@
+"""Parity with the published head on real photos, stage by stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from m2n2 import Prompt, Scene, Settings
+from m2n2.flood_fill import flood_fill
+from tests.conftest import SHARED
+
+IN_PROJECT = sorted((Path(__file__).parents[1] / "data").glob("*_24.npz"))
+BESIDE_PROJECT = ["189080_24", "21077_32", "llama_32", "person1_24", "sheep_24"]
+
+CASES = [
+    *(pytest.param(path, id=path.stem) for path in IN_PROJECT),
+    *(
+        pytest.param(
+            path := SHARED / "golden" / f"{name}.npz",
+            id=name,
+            marks=pytest.mark.skipif(not path.exists(), reason=f"photos for research use are not here: {path.parent}"),
+        )
+        for name in BESIDE_PROJECT
+    ),
+]
+
+
+@pytest.fixture(scope="module", params=CASES)
+def golden(request: pytest.FixtureRequest) -> dict[str, np.ndarray]:
+    with np.load(request.param) as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="module", params=["reference", "default"])
+def scene(request: pytest.FixtureRequest, golden: dict[str, np.ndarray]) -> Scene:
+    settings = Settings.reference() if request.param == "reference" else Settings()
+    attention = golden["attention"].astype(np.float32)
+    return Scene(golden["image"], attention / attention.sum(axis=1, keepdims=True), settings)
+
+
+def test_the_golden_files_of_the_project_are_there() -> None:
+    assert len(IN_PROJECT) == 3
+
+
+def test_operator(golden: dict[str, np.ndarray], scene: Scene) -> None:
+    operator = scene._operator
+    assert operator is not None
+    row0 = operator.row_scale[0] * operator.kernel[0] * operator.column_scale
+    diagonal = operator.row_scale * operator.kernel.diagonal() * operator.column_scale
+    np.testing.assert_allclose(row0.numpy(), golden["doubly_stochastic_row0"], atol=1e-6)
+    np.testing.assert_allclose(diagonal.numpy(), golden["doubly_stochastic_diag"], atol=1e-6)
+
+
+def test_markov_maps(golden: dict[str, np.ndarray], scene: Scene) -> None:
+    found = np.stack(scene._grid_maps(scene._pixels(golden["points"])))
+    np.testing.assert_allclose(found, golden["markov_maps"].reshape(found.shape), atol=5e-4)
+
+
+def test_upsampled_and_flooded_maps(golden: dict[str, np.ndarray], scene: Scene) -> None:
+    points = golden["points"][:2].tolist()
+    upsampled = scene.markov_maps(points)
+    np.testing.assert_allclose(upsampled, golden["upsampled"], atol=1e-4)
+    for (x, y), map_HW, expected in zip(points, upsampled, golden["flooded"], strict=True):
+        np.testing.assert_allclose(flood_fill(map_HW, x, y), expected, atol=1e-4)
+
+
+def test_masks_after_every_click(golden: dict[str, np.ndarray], scene: Scene) -> None:
+    height, width = golden["image"].shape[:2]
+    points, labels = golden["points"].tolist(), golden["labels"].tolist()
+    found = scene.segment([Prompt(points[:clicks], labels[:clicks]) for clicks in range(1, len(points) + 1)])
+    for mask, packed in zip(found, golden["masks"], strict=True):
+        expected = np.unpackbits(packed)[: height * width].reshape(height, width).astype(bool)
+        assert np.mean(mask.mask == expected) >= 0.999
+        assert (mask.mask & expected).sum() >= 0.995 * (mask.mask | expected).sum()

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from m2n2.nearest_neighbour import Owners, keep_apart, mark_points, object_distance, stability
+from tests.m2n2 import oracle, synthetic
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    size=st.tuples(st.integers(1, 8), st.integers(1, 8)),
+    points=st.integers(1, 5),
+    levels=st.integers(1, 6),
+)
+@settings(max_examples=100, deadline=None)
+def test_masks_are_the_oracles_ties_included(seed: int, size: tuple[int, int], points: int, levels: int) -> None:
+    rng = np.random.default_rng(seed)
+    maps = [synthetic.flat_map(rng, size, levels) for _ in range(points)]
+    thresholds = rng.choice([0.0, 0.25, 0.5, 1.0], points).tolist()
+    labels = rng.choice([True, False], points).tolist()
+    pixels = [(int(rng.integers(size[1])), int(rng.integers(size[0]))) for _ in range(points)]
+    mask_HW = object_distance(maps, thresholds, labels) <= 1
+    mark_points(mask_HW, pixels, labels)
+    float32_maps = [(map_HW / max(np.float32(t), np.float32(1e-7))) for map_HW, t in zip(maps, thresholds, strict=True)]
+    np.testing.assert_array_equal(mask_HW, oracle.mask(float32_maps, [1.0] * points, pixels, labels))
+
+
+def test_the_last_of_two_clicks_on_a_pixel_labels_it() -> None:
+    mask_HW = np.zeros((2, 2), bool)
+    mark_points(mask_HW, [(1, 0), (1, 0)], [False, True])
+    assert mask_HW.tolist() == [[False, True], [False, False]]
+
+
+def test_background_is_infinitely_far() -> None:
+    distance = object_distance([np.zeros((2, 2), np.float32)], [0.5], [False])
+    assert np.isinf(distance).all()
+
+
+def test_stability_is_the_ratio_of_the_nested_masks() -> None:
+    distance = np.array([[0.1, 0.6, 0.9, 1.2, 2.0, np.inf]], np.float32)
+    assert stability(distance) == 2 / 4
+    assert stability(np.full((2, 2), np.inf, np.float32)) == 0
+
+
+def test_each_pixel_goes_to_the_nearest_object_the_earliest_of_equals() -> None:
+    owners = Owners((1, 4))
+    owners.enter(np.array([[0.1, 0.5, 0.9, np.inf]], np.float32))
+    owners.enter(np.array([[0.2, 0.5, 0.3, np.inf]], np.float32))
+    assert owners.owned_by(0).tolist() == [[True, True, False, False]]
+    assert owners.owned_by(1).tolist() == [[False, False, True, False]]
+
+
+def test_masks_are_kept_apart_and_points_stay_with_their_object() -> None:
+    first, second = np.array([[True, True, True, False]]), np.array([[False, True, True, True]])
+    keep_apart([first, second], [[(0, 0)], [(2, 0)]])
+    assert first.tolist() == [[True, True, False, False]]
+    assert second.tolist() == [[False, False, True, True]]
