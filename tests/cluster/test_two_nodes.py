@@ -1,0 +1,224 @@
+"""Nights and submitted jobs on a real Ray cluster of two nodes and a real S3 server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from jobs.submit import submission_name
+from pipeline.attempts import all_attempts, newest_rows
+from pipeline.library.ledger import read_state
+from pipeline.store import Storage, Store
+from tests.cluster.two_nodes import TwoNodes
+from tests.pipeline.make_data import click_rows, encode, parquet, picture
+from tests.s3_server import S3Server
+
+TIMEOUT_S = 240.0
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[TwoNodes]:
+    nodes = TwoNodes()
+    yield nodes
+    nodes.stop()
+
+
+@pytest.fixture(scope="module")
+def bucket(s3: S3Server) -> Store:
+    return Store(s3.bucket("cluster"), Storage(endpoint_url=s3.endpoint_url))
+
+
+@pytest.fixture
+def data(bucket: Store) -> Store:
+    return Store(bucket.url(uuid.uuid4().hex[:8]), bucket.storage)
+
+
+def document_of(data: Store) -> dict[str, Any]:
+    return {
+        "images": data.url("photos/"),
+        "clicks": data.url("clicks/dt=*/*.parquet"),
+        "backbone": {"name": "colour", "grid": 16},
+        "workers": {"count": 2, "gpus": 0, "cpus": 1},
+        "storage": {"endpoint_url": data.storage.endpoint_url},
+        "shard_images": 1,
+    }
+
+
+def put_images(data: Store, day: str, numbers: range) -> None:
+    for number in numbers:
+        data.put(f"photos/{number:04d}.png", encode(picture()))
+    data.put(f"clicks/dt={day}/a.parquet", parquet([row for n in numbers for row in click_rows(f"{n:04d}.png")]))
+
+
+@pytest.fixture
+def start(cluster: TwoNodes) -> Iterator[Start]:
+    """Starts `m2n2 ...` in a process group of its own that finds the cluster by its environment."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start_one(*arguments: str, **variables: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jobs.cli", "--verbose", *arguments],
+            env=cluster.environment | {"RAY_ADDRESS": cluster.gcs_address} | variables,
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        processes.append(process)
+        return process
+
+    yield start_one
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    give_up_at = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert process.poll() is None, f"ended with {process.returncode} too early: {process.communicate()[0][-3000:]}"
+        assert time.monotonic() < give_up_at
+        time.sleep(0.1)
+
+
+def parts(output: Store) -> int:
+    return sum(1 for _ in output.listing("parts"))
+
+
+def objects(output: Store) -> list[tuple[str, str, bool]]:
+    """(image, object, has a mask) of every row of a run."""
+    rows = (row for image in newest_rows(output, all_attempts(output)) for row in image)
+    return sorted((row["image"], row["object"], row["rle"] is not None) for row in rows)
+
+
+def all_masks(numbers: range) -> list[tuple[str, str, bool]]:
+    return [(f"{number:04d}.png", name, True) for number in numbers for name in ("0", "1")]
+
+
+@pytest.mark.timeout(900)
+def test_a_night_killed_and_continued_and_two_at_once(start: Start, data: Store, tmp_path: Path) -> None:
+    config = tmp_path / "nightly.yaml"
+    config.write_text(yaml.safe_dump(document_of(data) | {"library": data.url("library"), "lease_expires_s": 10}))
+    library = Store(data.url("library"), data.storage)
+    first_run = Store(library.url("runs/2026-01-01"), data.storage)
+    put_images(data, "01", range(40))
+
+    killed = start("nightly", str(config), "--date", "2026-01-01")
+    wait_until(lambda: read_state(library).open_night is not None, killed)
+    second = start("nightly", str(config), "--date", "2026-01-01")
+    said, _ = second.communicate(timeout=TIMEOUT_S)
+    assert second.returncode == 1, said
+    assert f"pid {killed.pid} since" in said
+    wait_until(lambda: parts(first_run) > 0, killed)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert 0 < parts(first_run) < 40, "the night was over before it could be killed"
+
+    put_images(data, "02", range(40, 44))
+    while True:
+        going_on = start("nightly", str(config), "--date", "2026-01-02")
+        said, _ = going_on.communicate(timeout=TIMEOUT_S)
+        if "is held by" not in said:
+            break
+        time.sleep(2)  # the dead driver's lease expires
+    assert going_on.returncode == 0, said
+    assert objects(first_run) == all_masks(range(40))
+    assert objects(Store(library.url("runs/2026-01-02"), data.storage)) == all_masks(range(40, 44))
+    assert [night.state for night in read_state(library).nights] == ["finished", "finished"]
+
+    quiet = start("nightly", str(config), "--date", "2026-01-03")
+    said, _ = quiet.communicate(timeout=TIMEOUT_S)
+    assert (quiet.returncode, "nothing new" in said, "worker ready" in said) == (0, True, False), said
+
+
+@pytest.mark.timeout(900)
+def test_a_job_is_submitted_cancelled_and_submitted_again(
+    cluster: TwoNodes, start: Start, data: Store, tmp_path: Path
+) -> None:
+    output = Store(data.url("labels"), data.storage)
+    job = tmp_path / "job.yaml"
+    job.write_text(yaml.safe_dump(document_of(data) | {"output": output.root}))
+    put_images(data, "01", range(60))
+    command = ("submit", str(job), "--address", cluster.dashboard_url)
+
+    cancelled = start(*command)
+    wait_until(lambda: parts(output) > 0, cancelled)
+    attached = start(*command)
+    name = submission_name(output.root)
+    ray = Path(sys.executable).parent / "ray"
+    stop = [str(ray), "job", "stop", f"{name}-1", "--address", cluster.dashboard_url]
+    subprocess.run(stop, env=cluster.environment, check=True, capture_output=True, timeout=TIMEOUT_S)
+    said, _ = cancelled.communicate(timeout=TIMEOUT_S)
+    assert cancelled.returncode == 1, said
+    assert f"{name}-1 stopped" in said
+    assert 0 < parts(output) < 60, "the job was over before it could be cancelled"
+    attached.communicate(timeout=TIMEOUT_S)
+
+    again = start(*command)
+    said, _ = again.communicate(timeout=TIMEOUT_S)
+    assert again.returncode == 0, said
+    assert "complete: 120 objects, 0 failed" in said
+    assert objects(output) == all_masks(range(60))
+
+    refused = start(*command, RAY_AUTH_TOKEN="wrong" * 10)
+    said, _ = refused.communicate(timeout=TIMEOUT_S)
+    assert refused.returncode == 2, said
+    assert "the cluster refuses" in said
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_submitted_job_ends_with_the_exit_code_of_its_run(
+    cluster: TwoNodes, start: Start, data: Store, tmp_path: Path
+) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text(yaml.safe_dump(document_of(data) | {"output": data.url("labels")}))
+    put_images(data, "01", range(2))
+    data.put("clicks/dt=02/a.parquet", parquet(click_rows("not-there.png")))
+    process = start("submit", str(job), "--address", cluster.dashboard_url)
+    said, _ = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 3, said
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_driver_that_was_stopped_wakes_up_and_commits_nothing(start: Start, data: Store, tmp_path: Path) -> None:
+    config = tmp_path / "nightly.yaml"
+    config.write_text(yaml.safe_dump(document_of(data) | {"library": data.url("library"), "lease_expires_s": 5}))
+    library = Store(data.url("library"), data.storage)
+    put_images(data, "01", range(40))
+    asleep = start("nightly", str(config), "--date", "2026-01-01")
+    wait_until(lambda: read_state(library).open_night is not None, asleep)
+    os.killpg(asleep.pid, signal.SIGSTOP)
+    while True:
+        awake = start("nightly", str(config), "--date", "2026-01-01")
+        said, _ = awake.communicate(timeout=TIMEOUT_S)
+        if "is held by" not in said:
+            break
+        time.sleep(2)
+    assert awake.returncode == 0, said
+    committed = read_state(library)
+    os.killpg(asleep.pid, signal.SIGCONT)
+    said, _ = asleep.communicate(timeout=TIMEOUT_S)
+    assert asleep.returncode == 1, said
+    assert "is lost" in said
+    assert read_state(library) == committed
+    # Where the sleeping driver had sealed its plan, the other one finished that; else it began anew.
+    (run,) = [night.run for night in committed.nights if night.state == "finished"]
+    assert objects(Store(library.url(run), data.storage)) == all_masks(range(40))
+    assert json.loads(library.read("last.json"))["exit_code"] == 0

@@ -1,0 +1,165 @@
+"""Every file that people start from is valid: jobs, nightly, the AWS cluster, Kubernetes, alerts, dashboard."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+from pipeline.config import load_job
+from pipeline.library.config import load_nightly
+from tests.jobs.kuberay_schema import SCHEMAS
+
+ROOT = Path(__file__).parents[2]
+JOBS = ROOT / "jobs"
+KUBERNETES = "1.34"
+METRIC = re.compile(r"\bray_(m2n2_\w+?)(?:_total|_bucket)?\b(?=[{\[)])")
+
+
+def documents(folder: str) -> list[Any]:
+    """(file, document) of every YAML document below a folder of jobs/."""
+    return [
+        pytest.param(path, document, id=f"{path.stem}-{document['kind']}")
+        for path in sorted((JOBS / folder).glob("*.yaml"))
+        for document in yaml.safe_load_all(path.read_text())
+        if "kind" in document
+    ]
+
+
+def pods(document: Any) -> Iterator[dict[str, Any]]:
+    """Every pod template anywhere in a document: whatever has containers."""
+    if isinstance(document, dict):
+        if "containers" in document:
+            yield document
+        for value in document.values():
+            yield from pods(value)
+    elif isinstance(document, list):
+        for value in document:
+            yield from pods(value)
+
+
+def test_every_example_has_its_check() -> None:
+    checked = {"examples", "kuberay", "monitoring"}
+    assert {path.relative_to(JOBS).parts[0] for path in JOBS.rglob("*.yaml")} == checked
+
+
+@pytest.mark.parametrize("path", sorted((JOBS / "examples").glob("*.yaml")), ids=lambda path: path.stem)
+def test_example_jobs(path: Path) -> None:
+    if "library" in yaml.safe_load(path.read_text()):
+        assert load_nightly(path).job.workers.count == 16
+    else:
+        load_job(path)
+
+
+def test_the_cluster_on_aws_is_valid_for_ray() -> None:
+    config = prepare_config(yaml.safe_load((ROOT / "ray_cluster.yaml").read_text()))
+    validate_config(config)
+    head, *workers = (config["available_node_types"][name] for name in ("head", "worker_a10g", "worker_l4"))
+    assert head["resources"] == {"CPU": 0, "GPU": 0}
+    assert "InstanceMarketOptions" not in head["node_config"], "a head on a spot node takes the driver with it"
+    for worker in workers:
+        assert worker["resources"]["GPU"] == 1
+        assert worker["min_workers"] == 0
+        assert worker["node_config"]["InstanceMarketOptions"]["MarketType"] == "spot"
+    starts = " ".join(config["head_start_ray_commands"])
+    assert "--dashboard-host=127.0.0.1" in starts
+    for commands in (config["head_start_ray_commands"], config["worker_start_ray_commands"]):
+        assert "RAY_AUTH_MODE=token" in " ".join(commands)
+    assert any("resolve_weights" in command for command in config["worker_setup_commands"])
+
+
+def test_a_wrong_cluster_file_would_be_found() -> None:
+    config = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())
+    config["max_wrokers"] = 3
+    with pytest.raises(jsonschema.ValidationError, match="max_wrokers"):
+        validate_config(prepare_config(config))
+
+
+@pytest.mark.parametrize(("path", "document"), documents("kuberay"))
+def test_kubernetes_manifests(path: Path, document: dict[str, Any]) -> None:
+    if document["kind"] in SCHEMAS:
+        jsonschema.validate(document, SCHEMAS[document["kind"]])
+    elif document["kind"] == "Kustomization":
+        named = [*document["resources"], *(name for each in document["configMapGenerator"] for name in each["files"])]
+        assert all((path.parent / name).exists() for name in named)
+    else:
+        kubernetes_validate.validate(document, KUBERNETES, strict=True)
+    for pod in pods(document):
+        check_pod(pod)
+
+
+def check_pod(pod: dict[str, Any]) -> None:
+    """A pod that Kubernetes knows, that is not root, and whose containers have limits."""
+    as_pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": copy.deepcopy(pod)}
+    kubernetes_validate.validate(as_pod, KUBERNETES, strict=True)
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    mounts = {volume["name"] for volume in pod.get("volumes", [])}
+    for container in pod["containers"] + pod.get("initContainers", []):
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert {"cpu", "memory"} <= container["resources"]["limits"].keys()
+        assert {mount["name"] for mount in container.get("volumeMounts", [])} <= mounts
+
+
+def manifest(name: str, kind: str) -> dict[str, Any]:
+    found = yaml.safe_load_all((JOBS / "kuberay" / name).read_text())
+    document: dict[str, Any] = next(each for each in found if each["kind"] == kind)
+    return document
+
+
+def test_both_schedules_start_the_same_night_one_at_a_time() -> None:
+    night = manifest("rayjob.yaml", "RayJob")["spec"]
+    assert manifest("raycronjob.yaml", "RayCronJob")["spec"]["jobTemplate"] == night
+    cron = manifest("cronjob.yaml", "CronJob")["spec"]
+    assert cron["concurrencyPolicy"] == "Forbid"
+    assert cron["jobTemplate"]["spec"]["activeDeadlineSeconds"] > night["activeDeadlineSeconds"]
+    worker = night["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]
+    assert worker["resources"]["limits"]["nvidia.com/gpu"] == worker["resources"]["requests"]["nvidia.com/gpu"] == "1"
+    secrets = [source["secretRef"]["name"] for source in worker["envFrom"]]
+    assert secrets == [manifest("secret.yaml", "Secret")["metadata"]["name"]]
+    assert load_nightly(JOBS / "kuberay" / "nightly.yaml") == load_nightly(JOBS / "examples" / "nightly.yaml")
+
+
+def test_a_wrong_manifest_would_be_found() -> None:
+    document = manifest("rayjob.yaml", "RayJob")
+    document["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["maxReplica"] = 3
+    with pytest.raises(jsonschema.ValidationError, match="maxReplica"):
+        jsonschema.validate(document, SCHEMAS["RayJob"])
+
+
+def exported_metrics() -> set[str]:
+    source = (ROOT / "pipeline" / "labeler.py").read_text()
+    return set(re.findall(r'"(m2n2_\w+)"', source))
+
+
+def test_alerts_ask_for_metrics_that_exist() -> None:
+    (group,) = yaml.safe_load((JOBS / "monitoring" / "alerts.yaml").read_text())["groups"]
+    for rule in group["rules"]:
+        assert rule.keys() >= {"alert", "expr", "labels", "annotations"}
+        assert rule.keys() <= {"alert", "expr", "for", "labels", "annotations"}
+        assert rule["expr"].count("(") == rule["expr"].count(")")
+        assert set(METRIC.findall(rule["expr"])) <= exported_metrics()
+    everything = " ".join(rule["expr"] for rule in group["rules"])
+    assert set(METRIC.findall(everything)) == exported_metrics()
+
+
+def test_the_dashboard_asks_for_metrics_that_exist() -> None:
+    dashboard = json.loads((JOBS / "monitoring" / "dashboard.json").read_text())
+    assert dashboard.keys() >= {"uid", "title", "schemaVersion", "panels", "templating"}
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    asked: set[str] = set()
+    for panel in dashboard["panels"]:
+        assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24
+        for target in panel["targets"]:
+            assert target["expr"].count("(") == target["expr"].count(")")
+            asked |= set(METRIC.findall(target["expr"]))
+    assert asked == exported_metrics()
