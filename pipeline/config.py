@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from m2n2.backbones import BUILT_IN
 from m2n2.settings import Settings
-from pipeline.store import Storage, Store
+from pipeline.store import Storage, Store, without_credentials
 
 STRICT = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,13 +27,22 @@ def _known_backbone(name: str) -> str:
     return name
 
 
+def _no_credentials(address: str) -> str:
+    if without_credentials(address) != address:
+        raise ValueError("credentials come from the environment: in an address they would end up in logs and plans")
+    return address
+
+
+Address = Annotated[str, AfterValidator(_no_credentials)]
+
+
 class Backbone(BaseModel):
     """Where attention comes from; see docs/backbones.md."""
 
     model_config = STRICT
 
     name: Annotated[str, AfterValidator(_known_backbone)] = "sd2"
-    weights: str | None = None
+    weights: Address | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -84,9 +93,9 @@ class Job(BaseModel):
 
     model_config = STRICT
 
-    images: str
-    clicks: str | list[str]
-    output: str
+    images: Address
+    clicks: Address | list[Address]
+    output: Address
     backbone: Backbone = Backbone()
     settings: Annotated[Settings, Field(default_factory=Settings)]
     workers: Workers = Workers()
@@ -96,6 +105,12 @@ class Job(BaseModel):
     storage: Annotated[Storage, Field(default_factory=Storage)]
     limits: Limits = Limits()
     export: tuple[Literal["coco"], ...] = ("coco",)
+
+    @field_validator("storage")
+    @classmethod
+    def _endpoint_without_credentials(cls, storage: Storage) -> Storage:
+        _no_credentials(storage.endpoint_url or "")
+        return storage
 
     @property
     def click_patterns(self) -> Sequence[str]:
@@ -164,14 +179,18 @@ def _apply(document: dict[str, Any], override: str) -> None:
 
 def _line(source: str, problem: Any) -> str:
     # Of the branches of a union pydantic names the type in brackets: no part of the key that people wrote.
-    known = [str(part) for part in problem["loc"] if not str(part).startswith(("constrained", "literal[", "function"))]
+    known = [
+        str(part)
+        for part in problem["loc"]
+        if not str(part).startswith(("constrained", "literal[", "function", "list["))
+    ]
     key = ".".join(known)
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         allowed = ", ".join(_allowed_keys(problem["loc"][:-1]))
         return f"{source}: {key}: unknown key; allowed here: {allowed}"
     if problem["type"] == "missing":
         return f"{source}: {key}: this key is required"
-    return f"{source}: {key}: found {problem['input']!r}; {problem['msg']}"
+    return without_credentials(f"{source}: {key}: found {problem['input']!r}; {problem['msg']}")
 
 
 def _allowed_keys(location: Sequence[str | int]) -> list[str]:

@@ -249,13 +249,19 @@ class _ObjectFile(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        stop = min(self._at + len(buffer), self._size)
-        if stop <= self._at:
-            return 0
-        data = self._store._read_span(self._key, (self._at, stop))
+        data = self._read(self._at + len(buffer))
         buffer[: len(data)] = data
-        self._at += len(data)
         return len(data)
+
+    def readall(self) -> bytes:
+        return self._read(self._size)
+
+    def _read(self, stop: int) -> bytes:
+        if self._at >= min(stop, self._size):
+            return b""
+        data = self._store._read_span(self._key, (self._at, min(stop, self._size)))
+        self._at += len(data)
+        return data
 
 
 def retried(request: Callable[[], Result], give_up_s: float) -> Result:
@@ -354,7 +360,7 @@ def fsspec_options(url: str, storage: Storage) -> dict[str, Any]:
 
 
 def _s3_code(error: BaseException) -> str | None:
-    response: Mapping[str, Any] = getattr(error.__cause__, "response", {})
+    response: Mapping[str, Any] = getattr(error.__cause__, "response", None) or {}
     code: str | None = response.get("Error", {}).get("Code")
     return code
 

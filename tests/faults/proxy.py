@@ -1,0 +1,111 @@
+"""A proxy before the S3 server that does harm to requests whose first line matches a pattern.
+
+It knows just enough of HTTP/1.1 to see where a request's head ends and its body begins.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Literal
+
+CHUNK_BYTES = 65_536
+
+Harm = Literal["stall the body", "cut the body", "swallow the answer"]
+
+
+@dataclass
+class HarmfulProxy:
+    """Passes everything between its own port and the server's, but for the requests that it harms.
+
+    Attributes:
+        pattern: of a request's first line, such as `PUT .*/parts/`.
+        harm: what becomes of such a request: its body stalls after a byte for good, or its connection is closed after a
+            byte; or all of it passes, and the connection is closed instead of passing the answer.
+        met: set once a request was harmed.
+    """
+
+    server_port: int
+    pattern: str
+    harm: Harm
+    times: int = 1
+    met: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def running(self) -> Iterator[str]:
+        """The address to use instead of the server's."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+            try:
+                yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            finally:
+                listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:  # shut down: the test is over
+                return
+            server = socket.create_connection(("127.0.0.1", self.server_port))
+            swallow = threading.Event()
+            threading.Thread(target=self._pass_requests, args=(client, server, swallow), daemon=True).start()
+            threading.Thread(target=self._pass_answers, args=(server, client, swallow), daemon=True).start()
+
+    def _pass_requests(self, client: socket.socket, server: socket.socket, swallow: threading.Event) -> None:
+        with _closing(client, server):
+            in_body = False  # of a request that is to be harmed there
+            for data in _received(client):
+                head, separator, body = b"", b"", data
+                if not in_body and self._is_to_be_harmed(data):
+                    if self.harm == "swallow the answer":
+                        swallow.set()
+                        self.met.set()
+                    else:
+                        in_body = True
+                        head, separator, body = data.partition(b"\r\n\r\n")
+                if not in_body:
+                    server.sendall(data)
+                    continue
+                server.sendall(head + separator + body[:1])
+                if body:
+                    self.met.set()
+                    if self.harm == "stall the body":
+                        for _ in _received(client):  # until the client gives up or dies
+                            continue
+                    return
+
+    def _pass_answers(self, server: socket.socket, client: socket.socket, swallow: threading.Event) -> None:
+        with _closing(client, server):
+            for data in _received(server):
+                if swallow.is_set() and not data.startswith(b"HTTP/1.1 100"):
+                    return
+                client.sendall(data)
+
+    def _is_to_be_harmed(self, data: bytes) -> bool:
+        first_line = data.split(b"\r\n", 1)[0].decode("latin-1")
+        with self._lock:
+            if self.times and re.match(self.pattern, first_line):
+                self.times -= 1
+                return True
+        return False
+
+
+def _received(connection: socket.socket) -> Iterator[bytes]:
+    while data := connection.recv(CHUNK_BYTES):
+        yield data
+
+
+@contextmanager
+def _closing(*connections: socket.socket) -> Iterator[None]:
+    """Ends both connections with the block; either side may go away at any time, and the other one's thread with it."""
+    with suppress(OSError):
+        yield
+    for connection in connections:
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)

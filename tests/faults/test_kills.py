@@ -1,0 +1,94 @@
+"""SIGKILL of the driver, of a worker, of a whole node, at random moments; and SIGTERM, after which a driver drains."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from tests.faults.cluster import Cluster
+from tests.faults.labelling import Labelling
+from tests.faults.processes import wait_until
+
+Make = Callable[..., Labelling]
+# The first seed belongs to the normal suite.
+MOMENTS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 10))]
+
+
+def let_it_work(labelling: Labelling, seed: int) -> None:
+    """Until some parts are there, a random number, and a little longer."""
+    moment = random.Random(seed)
+    labelling.wait_for_parts(moment.randrange(1, 9), labelling.drivers[-1])
+    time.sleep(moment.uniform(0.0, 0.5))
+
+
+@pytest.mark.parametrize("seed", MOMENTS)
+def test_a_driver_is_killed_and_the_next_one_finishes(labelling: Make, undisturbed: Labelling, seed: int) -> None:
+    run = labelling()
+    driver = run.start()
+    let_it_work(run, seed)
+    workers = driver.workers()
+    assert workers
+    driver.kill()
+    assert driver.wait() == -signal.SIGKILL
+    already_there = {key: run.output.info(key).etag for key in run.parts()}
+
+    run.run()
+    run.assert_nothing_lost(undisturbed)
+    assert {key: run.output.info(key).etag for key in already_there} == already_there
+    assert not psutil.wait_procs(workers, timeout=60)[1], "a worker outlived its driver"
+
+
+@pytest.mark.parametrize("seed", MOMENTS)
+def test_workers_are_killed_and_replaced(labelling: Make, undisturbed: Labelling, cluster: Cluster, seed: int) -> None:
+    run = labelling(workers={"count": 2, "gpus": 0, "cpus": 1})
+    driver = run.start(cluster)
+    let_it_work(run, seed)
+    victims = random.Random(seed).sample(workers := cluster.workers(), k=random.Random(seed).randint(1, len(workers)))
+    for victim in victims:
+        victim.kill()
+    assert driver.wait() == 0, driver.text()
+    run.assert_nothing_lost(undisturbed)
+
+
+@pytest.fixture
+def two_nodes() -> Iterator[Cluster]:
+    cluster = Cluster()
+    try:
+        cluster.start(nodes=2, cpus=1)
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.mark.parametrize("seed", MOMENTS)
+def test_a_node_dies_with_everything_on_it(
+    labelling: Make, undisturbed: Labelling, two_nodes: Cluster, seed: int
+) -> None:
+    run = labelling(workers={"count": 2, "gpus": 0, "cpus": 1})
+    driver = run.start(two_nodes)
+    wait_until(lambda: len(two_nodes.workers()) == 2, driver.text)
+    let_it_work(run, seed)
+    random.Random(seed).choice(two_nodes.nodes[1:]).kill()  # the first one is the head, which holds no worker
+    assert driver.wait() == 0, driver.text()
+    run.assert_nothing_lost(undisturbed)
+    # A node that goes away is nobody's fault: no shard runs alone or is taken apart for it.
+    assert "cause=node" in driver.text()
+    assert "cause=crash" not in driver.text()
+
+
+def test_sigterm_lets_running_shards_finish(labelling: Make, undisturbed: Labelling) -> None:
+    run = labelling()
+    driver = run.start()
+    let_it_work(run, seed=0)
+    workers = driver.workers()
+    driver.kill(signal.SIGTERM)
+    assert driver.wait() == 1, driver.text()
+    assert "stopped before all shards were done" in driver.text()
+    assert not psutil.wait_procs(workers, timeout=60)[1], "a worker outlived its driver"
+    run.run()
+    run.assert_nothing_lost(undisturbed)

@@ -1,0 +1,96 @@
+"""The S3 server goes away, freezes, and loses requests half way; a PUT is cut off by the death of who sends it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pipeline.store import Storage, Store
+from tests.faults.cluster import Cluster
+from tests.faults.conftest import a_store
+from tests.faults.labelling import Labelling
+from tests.faults.processes import wait_until
+from tests.faults.proxy import Harm, HarmfulProxy
+from tests.s3_server import S3Server
+
+Make = Callable[..., Labelling]
+STOPPED_S, FROZEN_S = 20.0, 10.0
+
+
+@pytest.fixture
+def unsteady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A server of the test's own, to be stopped."""
+    server = S3Server(tmp_path_factory.mktemp("unsteady"))
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_the_server_is_stopped_for_20_s_and_frozen_for_10_s(
+    labelling: Make, undisturbed: Labelling, unsteady: S3Server, cluster: Cluster
+) -> None:
+    run = labelling(store=a_store(unsteady, "output"))
+    run.move_inputs_to(unsteady)
+    driver = run.start(cluster, limits={"image_timeout_s": 8.0})  # far less than the outage: it must not count
+    run.wait_for_parts(2, driver)
+    unsteady.stop()
+    time.sleep(STOPPED_S)
+    unsteady.start()
+    before = len(run.parts())
+    run.wait_for_parts(before + 1, driver)
+    unsteady.freeze()
+    time.sleep(FROZEN_S)
+    unsteady.thaw()
+    assert driver.wait() == 0, driver.text()
+    run.assert_nothing_lost()
+    assert run.masks() == undisturbed.masks()
+    assert "worker lost" not in driver.text(), "an outage was blamed on a worker"
+
+
+@pytest.mark.parametrize("harm", ["cut the body", "swallow the answer"])
+@pytest.mark.parametrize("request_line", ["PUT .*/parts/", "PUT .*/plan/plan.json", "GET .*/photos/"])
+def test_a_request_that_is_lost_half_way_is_made_again(
+    labelling: Make, undisturbed: Labelling, s3: S3Server, cluster: Cluster, request_line: str, harm: Harm
+) -> None:
+    if harm == "cut the body" and request_line.startswith("GET"):
+        pytest.skip("a GET has no body")
+    proxy = HarmfulProxy(s3.ports[0], request_line, harm, times=3)
+    with proxy.running() as endpoint_url:
+        run = labelling(store=a_store(s3, "output", endpoint_url))
+        run.run(cluster)
+        assert proxy.met.is_set()
+        run.assert_nothing_lost(undisturbed)
+
+
+@pytest.mark.parametrize("request_line", ["PUT .*/plan/plan.json", "PUT .*/plan/shard-0000", "PUT .*/export/"])
+def test_a_driver_is_killed_inside_a_put(
+    labelling: Make, undisturbed: Labelling, s3: S3Server, cluster: Cluster, request_line: str
+) -> None:
+    proxy = HarmfulProxy(s3.ports[0], request_line, "stall the body")
+    output = a_store(s3, "output")
+    with proxy.running() as endpoint_url:
+        run = labelling(store=Store(output.root, Storage(endpoint_url=endpoint_url)))
+        driver = run.start(cluster)
+        wait_until(proxy.met.is_set, driver.text)
+        driver.kill()
+        driver.wait()
+        run.output = output
+        run.run(cluster)
+    run.assert_nothing_lost(undisturbed)
+
+
+def test_a_worker_is_killed_inside_the_put_of_its_part(
+    labelling: Make, undisturbed: Labelling, s3: S3Server, cluster: Cluster
+) -> None:
+    proxy = HarmfulProxy(s3.ports[0], "PUT .*/parts/", "stall the body")
+    with proxy.running() as endpoint_url:
+        run = labelling(store=a_store(s3, "output", endpoint_url))
+        driver = run.start(cluster)
+        wait_until(proxy.met.is_set, driver.text)
+        [worker] = cluster.workers()
+        worker.send_signal(signal.SIGKILL)
+        assert driver.wait() == 0, driver.text()
+        run.assert_nothing_lost(undisturbed)
