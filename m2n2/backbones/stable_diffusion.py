@@ -63,6 +63,9 @@ class StableDiffusion:
         self._fit = fit
         self._dtype = torch_dtype(dtype)
         vae = load_diffusers(AutoencoderKL, weights / "vae", self._dtype, without=("decoder", "post_quant_conv"))
+        for module in vae.modules():
+            if isinstance(module, torch.nn.SiLU):
+                module.inplace = True  # at full resolution these are the VAE's largest tensors
         self._vae = vae.to(self.device)
         self._unet = load_diffusers(UNet2DConditionModel, weights / "unet", self._dtype).to(self.device)
         self._prompt = load_prompt_embedding(weights)
