@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.console import configure_logs, progress_line, say, status_text
+from jobs.notice import send_notice
 from m2n2.errors import InvalidAttention, InvalidWeights
 from pipeline.clicks import InvalidClicks
 from pipeline.config import InvalidJob, Job, load_job
@@ -129,8 +130,12 @@ def label(job: Job, address: str | None = None, retry: Retry | None = None) -> i
     plan = find_or_make_plan(job)  # before Ray starts: bad input is said at once
     with connected(job, address), progress_line() as show:
         result = run(job, retry=retry, stop=stop, on_progress=show, plan=plan)
-    failed = ", ".join(f"{reason} {number}" for reason, number in result.failed.items())
-    say(f"{result.outcome}: {result.objects} objects, {sum(result.failed.values())} failed{failed and f' ({failed})'}")
+    reasons = ", ".join(f"{reason} {number}" for reason, number in result.failed.items())
+    failed = f"{sum(result.failed.values())} failed{reasons and f' ({reasons})'}"
+    text = f"{result.outcome}: {result.objects} objects, {failed}"
+    say(text)
+    outcome = {"outcome": result.outcome, "exit_code": result.exit_code, "run": job.output}
+    send_notice({"text": f"m2n2 label {job.output} {text}"} | outcome)
     for line in filter(None, [result.message, *result.exports]):
         say(line)
     return result.exit_code
