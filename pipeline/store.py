@@ -8,6 +8,7 @@ exception closes it.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
 import logging
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec
+import fsspec.asyn
 
 Result = TypeVar("Result")
 
@@ -68,6 +70,8 @@ TRANSIENT_TYPES = {
 }
 EMPTY_RANGE_CODES = {"InvalidRange", "416"}
 READ_AHEAD_BYTES = 4 << 20
+UPLOAD_TIMEOUTS = 4  # times `Storage.request_timeout_s`: the library below repeats a request by itself
+SLOWEST_UPLOAD_BYTES_PER_S = 100_000
 
 
 class StoreUnavailable(ConnectionError):
@@ -158,7 +162,7 @@ class Store:
         if _is_local(fs):
             return _create_local(Path(path), data)
         try:
-            self._retried(lambda: fs.pipe_file(path, data, mode="create"))
+            self._upload(fs, len(data), "pipe_file", path, data, mode="create")
         except OSError as error:
             if isinstance(error, FileExistsError) or _s3_code(error) == "PreconditionFailed":
                 return False
@@ -171,7 +175,7 @@ class Store:
         if _is_local(fs):
             _replace_local(Path(path), data)
         else:
-            self._retried(lambda: fs.pipe_file(path, data))
+            self._upload(fs, len(data), "pipe_file", path, data)
 
     def put_file(self, key: str, source: Path) -> None:
         """Upload a file of any size; the key appears when all of it has arrived."""
@@ -181,7 +185,7 @@ class Store:
             fs.put_file(str(source), str(temporary))
             temporary.replace(path)
         else:
-            self._retried(lambda: fs.put_file(str(source), path))
+            self._upload(fs, source.stat().st_size, "put_file", str(source), path)
 
     def glob(self, pattern: str) -> list[Entry]:
         """Objects that match a pattern with `*`, `?`, `[]`, sorted by key (full addresses)."""
@@ -206,6 +210,22 @@ class Store:
             return not self.put_new(key, b"second") and self.read(key) == b"first"
         finally:
             self._retried(lambda: fs.rm_file(path))
+
+    def _upload(self, fs: Any, size: int, method: str, *arguments: Any, **options: Any) -> None:
+        """Send bytes, within a time limit of our own.
+
+        The clients' timeouts do not cover everything: a server that accepts a connection and then says nothing keeps an
+        upload waiting for leave to send its body, or for room to send the rest of it, for ever.
+        """
+        limit_s = UPLOAD_TIMEOUTS * self.storage.request_timeout_s + size / SLOWEST_UPLOAD_BYTES_PER_S
+
+        async def in_time() -> None:
+            await asyncio.wait_for(getattr(fs, f"_{method}")(*arguments, **options), limit_s)
+
+        if getattr(fs, "async_impl", False):
+            self._retried(lambda: fsspec.asyn.sync(fs.loop, in_time))
+        else:
+            self._retried(lambda: getattr(fs, method)(*arguments, **options))
 
     def _read_span(self, key: str, span: tuple[int, int] | None) -> bytes:
         fs, path = self._locate(key)
