@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from tests.faults.cluster import Cluster
+from tests.faults.cluster import Cluster, Node
 from tests.faults.labelling import Labelling
 from tests.faults.processes import wait_until
 
@@ -27,9 +27,11 @@ def let_it_work(labelling: Labelling, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", MOMENTS)
-def test_a_driver_is_killed_and_the_next_one_finishes(labelling: Make, undisturbed: Labelling, seed: int) -> None:
+def test_a_driver_is_killed_and_the_next_one_finishes(
+    labelling: Make, undisturbed: Labelling, cluster: Cluster, seed: int
+) -> None:
     run = labelling()
-    driver = run.start()
+    driver = run.start()  # with a Ray of its own, which dies with it
     let_it_work(run, seed)
     workers = driver.workers()
     assert workers
@@ -37,7 +39,7 @@ def test_a_driver_is_killed_and_the_next_one_finishes(labelling: Make, undisturb
     assert driver.wait() == -signal.SIGKILL
     already_there = {key: run.output.info(key).etag for key in run.parts()}
 
-    run.run()
+    run.run(cluster)
     run.assert_nothing_lost(undisturbed)
     assert {key: run.output.info(key).etag for key in already_there} == already_there
     assert not psutil.wait_procs(workers, timeout=60)[1], "a worker outlived its driver"
@@ -56,24 +58,22 @@ def test_workers_are_killed_and_replaced(labelling: Make, undisturbed: Labelling
 
 
 @pytest.fixture
-def two_nodes() -> Iterator[Cluster]:
-    cluster = Cluster()
-    try:
-        cluster.start(nodes=2, cpus=1)
-        yield cluster
-    finally:
-        cluster.stop()
+def second_node(cluster: Cluster) -> Iterator[Node]:
+    node = cluster.add_node(cpus=2)
+    yield node
+    node.kill()
 
 
 @pytest.mark.parametrize("seed", MOMENTS)
 def test_a_node_dies_with_everything_on_it(
-    labelling: Make, undisturbed: Labelling, two_nodes: Cluster, seed: int
+    labelling: Make, undisturbed: Labelling, cluster: Cluster, second_node: Node, seed: int
 ) -> None:
-    run = labelling(workers={"count": 2, "gpus": 0, "cpus": 1})
-    driver = run.start(two_nodes)
-    wait_until(lambda: len(two_nodes.workers()) == 2, driver.text)
+    run = labelling(workers={"count": 3, "gpus": 0, "cpus": 1})  # more than fit on one of the nodes
+    driver = run.start(cluster)
+    wait_until(lambda: bool(second_node.workers()), driver.text)
     let_it_work(run, seed)
-    random.Random(seed).choice(two_nodes.nodes[1:]).kill()  # the first one is the head, which holds no worker
+    assert second_node.workers()
+    second_node.kill()
     assert driver.wait() == 0, driver.text()
     run.assert_nothing_lost(undisturbed)
     # A node that goes away is nobody's fault: no shard runs alone or is taken apart for it.
@@ -81,14 +81,14 @@ def test_a_node_dies_with_everything_on_it(
     assert "cause=crash" not in driver.text()
 
 
-def test_sigterm_lets_running_shards_finish(labelling: Make, undisturbed: Labelling) -> None:
+def test_sigterm_lets_running_shards_finish(labelling: Make, undisturbed: Labelling, cluster: Cluster) -> None:
     run = labelling()
-    driver = run.start()
+    driver = run.start(cluster)
     let_it_work(run, seed=0)
-    workers = driver.workers()
+    workers = cluster.workers()
     driver.kill(signal.SIGTERM)
     assert driver.wait() == 1, driver.text()
     assert "stopped before all shards were done" in driver.text()
     assert not psutil.wait_procs(workers, timeout=60)[1], "a worker outlived its driver"
-    run.run()
+    run.run(cluster)
     run.assert_nothing_lost(undisturbed)

@@ -50,13 +50,19 @@ def test_the_server_is_stopped_for_20_s_and_frozen_for_10_s(
     assert "worker lost" not in driver.text(), "an outage was blamed on a worker"
 
 
-@pytest.mark.parametrize("harm", ["cut the body", "swallow the answer"])
-@pytest.mark.parametrize("request_line", ["PUT .*/parts/", "PUT .*/plan/plan.json", "GET .*/photos/"])
+@pytest.mark.parametrize(
+    ("request_line", "harm"),
+    [
+        ("PUT .*/parts/", "cut the body"),
+        ("PUT .*/parts/", "swallow the answer"),
+        pytest.param("PUT .*/plan/plan.json", "cut the body", marks=pytest.mark.slow),
+        pytest.param("PUT .*/plan/plan.json", "swallow the answer", marks=pytest.mark.slow),
+        pytest.param("GET .*/photos/", "swallow the answer", marks=pytest.mark.slow),
+    ],
+)
 def test_a_request_that_is_lost_half_way_is_made_again(
     labelling: Make, undisturbed: Labelling, s3: S3Server, cluster: Cluster, request_line: str, harm: Harm
 ) -> None:
-    if harm == "cut the body" and request_line.startswith("GET"):
-        pytest.skip("a GET has no body")
     proxy = HarmfulProxy(s3.ports[0], request_line, harm, times=3)
     with proxy.running() as endpoint_url:
         run = labelling(store=a_store(s3, "output", endpoint_url))
@@ -65,7 +71,14 @@ def test_a_request_that_is_lost_half_way_is_made_again(
         run.assert_nothing_lost(undisturbed)
 
 
-@pytest.mark.parametrize("request_line", ["PUT .*/plan/plan.json", "PUT .*/plan/shard-0000", "PUT .*/export/"])
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        "PUT .*/plan/plan.json",
+        pytest.param("PUT .*/plan/shard-0000", marks=pytest.mark.slow),
+        pytest.param("PUT .*/export/", marks=pytest.mark.slow),
+    ],
+)
 def test_a_driver_is_killed_inside_a_put(
     labelling: Make, undisturbed: Labelling, s3: S3Server, cluster: Cluster, request_line: str
 ) -> None:
