@@ -49,7 +49,9 @@ def load_transformers(model_class: Any, directory: Path, dtype: torch.dtype, **o
         )
     except SafetensorError as error:
         raise InvalidWeights(f"{directory}: a safetensors file is truncated or corrupted ({error})") from error
-    _refuse_misfits(directory, report["missing_keys"], report["unexpected_keys"], report["mismatched_keys"])
+    # Text encoders saved by old versions hold 0, 1, 2, … as a tensor; not every version of the library drops it.
+    unexpected = [name for name in report["unexpected_keys"] if not name.endswith(".position_ids")]
+    _refuse_misfits(directory, report["missing_keys"], unexpected, report["mismatched_keys"])
     return model.eval().requires_grad_(False)
 
 
