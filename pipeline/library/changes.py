@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Literal, TypeVar
@@ -38,14 +37,6 @@ ETAGS = pa.schema([("image", pa.string()), ("etag", pa.string())])
 ROWS_A_BATCH = 20_000
 
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class Now:
-    """What decides an object's mask tonight."""
-
-    digest: bytes
-    settings: str
 
 
 def write_etags(images: Store, path: Path) -> None:
@@ -114,35 +105,35 @@ class Changes:
             self._removed(gone, objects)
 
     def _is_wanted(self, clicks: ObjectClicks, etag: str | None, known: Known | None) -> bool:
-        now = Now(digest_of(clicks, etag), self._settings)
+        digest = digest_of(clicks, etag)
         if known is None:
             kind: Kind = "new"
-        elif known.digest != now.digest or (self._relabel == "changed-settings" and known.settings != now.settings):
+        elif known.digest != digest or (self._relabel == "changed-settings" and known.settings != self._settings):
             kind = "changed"
         elif known.removed:
             # What it was labelled from is back as it was: the mask that it had is right.
-            kind, now = "restored", Now(known.digest, known.settings)
+            self._record("restored", clicks.image, clicks.object, known.digest, known.settings, known)
+            return False
         else:
-            kind = "unchanged"
-        self._record(clicks.image, clicks.object, kind, now, known)
-        return kind in ("new", "changed")
+            self.counts["unchanged"] += 1
+            return False
+        self._record(kind, clicks.image, clicks.object, digest, self._settings, known)
+        return True
 
     def _removed(self, image: str, objects: Mapping[str, Known]) -> None:
         for name, known in objects.items():
             if not known.removed:
-                self._record(image, name, "removed", Now(known.digest, known.settings), known)
+                self._record("removed", image, name, known.digest, known.settings, known)
 
-    def _record(self, image: str, name: str, kind: Kind, now: Now, known: Known | None) -> None:
+    def _record(self, kind: Kind, image: str, name: str, digest: bytes, settings: str, known: Known | None) -> None:
         self.counts[kind] += 1
-        if kind == "unchanged":
-            return
         self._rows.append(
             {
                 "image": image,
                 "object": name,
                 "kind": kind,
-                "digest": now.digest,
-                "settings": now.settings,
+                "digest": digest,
+                "settings": settings,
                 "old_part": known.part if known else None,
                 "old_reason": known.reason if known else None,
             }

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.store import Store
 
@@ -33,9 +34,8 @@ MEMORY_LIMIT = "300MB"
 ROWS_A_BATCH = 20_000
 
 
-@dataclass(frozen=True)
-class Known:
-    """What the library knows of one object."""
+class Known(NamedTuple):
+    """What the library knows of one object; see INDEX."""
 
     object: str
     digest: bytes
@@ -46,27 +46,20 @@ class Known:
 
 
 class Index:
-    """The newest row of every object, in a temporary database on disk that is removed at exit: its table `newest`."""
+    """The newest row of every object, sorted by image, in the Parquet file `path` that is removed at exit."""
 
     def __init__(self, store: Store, keys: Sequence[str]) -> None:
-        """Fetch the index files `keys`, oldest night first."""
+        """Fetch the index files `keys`, oldest night first, and merge them out of core."""
         self._directory = tempfile.TemporaryDirectory(prefix="m2n2-index-")
-        self.database = open_database(Path(self._directory.name) / "index.duckdb")
-        files = [Path(self._directory.name) / f"{number:06d}.parquet" for number in range(len(keys))]
+        directory = Path(self._directory.name)
+        self.path = directory / "newest.parquet"
+        files = [directory / f"{number:06d}.parquet" for number in range(len(keys))]
         for file, key in zip(files, keys, strict=True):
             file.write_bytes(store.read(key))
-        columns = ", ".join(INDEX.names)
-        if not files:
-            self.database.register("empty", INDEX.empty_table())
-            self.database.execute("CREATE TABLE newest AS SELECT * FROM empty")
-            return
-        self.database.execute(
-            f"""CREATE TABLE newest AS SELECT {columns}
-                FROM read_parquet(?, filename = 'night')
-                QUALIFY row_number() OVER (PARTITION BY image, object ORDER BY night DESC) = 1
-                ORDER BY image""",
-            [[str(file) for file in files]],
-        )
+        if files:
+            _merge(directory, files, self.path)
+        else:
+            pq.write_table(INDEX.empty_table(), self.path)
 
     def __enter__(self) -> Index:
         return self
@@ -74,14 +67,17 @@ class Index:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.database.close()
         self._directory.cleanup()
 
     def by_image(self) -> Iterator[tuple[str, dict[str, Known]]]:
         """Every image of the library, sorted, with its objects by name."""
-        rows = stream(self.database.cursor(), "SELECT * FROM newest ORDER BY image")
-        for image, members in groupby(rows, key=lambda row: str(row.pop("image"))):
-            yield image, {row["object"]: Known(**row) for row in members}
+        for image, rows in groupby(self._rows(), key=itemgetter(0)):
+            yield image, {row[1]: Known(*row[1:]) for row in rows}
+
+    def _rows(self) -> Iterator[tuple[Any, ...]]:
+        with pq.ParquetFile(self.path) as file:
+            for batch in file.iter_batches(ROWS_A_BATCH, columns=INDEX.names):
+                yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def open_database(path: Path) -> duckdb.DuckDBPyConnection:
@@ -95,3 +91,16 @@ def stream(database: duckdb.DuckDBPyConnection, query: str) -> Iterator[dict[str
     """The rows of a query, a batch in memory at a time."""
     for batch in database.sql(query).to_arrow_reader(ROWS_A_BATCH):
         yield from batch.to_pylist()
+
+
+def _merge(directory: Path, files: Sequence[Path], target: Path) -> None:
+    # The database is closed again before anything else needs memory.
+    with open_database(directory / "merge.duckdb") as database:
+        newest = database.sql(
+            f"""SELECT {", ".join(INDEX.names)}
+                FROM read_parquet($files, filename = 'night')
+                QUALIFY row_number() OVER (PARTITION BY image, object ORDER BY night DESC) = 1
+                ORDER BY image""",
+            params={"files": [str(file) for file in files]},
+        )
+        newest.write_parquet(str(target), compression="zstd", row_group_size=ROWS_A_BATCH)

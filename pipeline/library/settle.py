@@ -76,14 +76,11 @@ def settle(library: Store, run: str, plan: Plan | None) -> Settled:
     with tempfile.TemporaryDirectory(prefix="m2n2-settle-") as name:
         directory = Path(name)
         (directory / "changes.parquet").write_bytes(library.read(f"{run}/changes.parquet"))
-        database = open_database(directory / "settle.duckdb")
-        try:
+        with open_database(directory / "settle.duckdb") as database:
             database.execute("CREATE TABLE changes AS SELECT * FROM read_parquet(?)", [f"{name}/changes.parquet"])
             _collect(database, library, run, plan)
             _index_rows(database, directory / "index.parquet")
             diff = _diff(database, directory / "diff.parquet", _unchanged(directory / "changes.parquet"))
-        finally:
-            database.close()
         library.put(f"{run}/diff.parquet", (directory / "diff.parquet").read_bytes())
         library.put(f"{run}/diff.json", json.dumps(asdict(diff), indent=1).encode())
         return Settled((directory / "index.parquet").read_bytes(), diff)
