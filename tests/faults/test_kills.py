@@ -35,6 +35,8 @@ def test_a_driver_is_killed_and_the_next_one_finishes(
     let_it_work(run, seed)
     workers = driver.workers()
     assert workers
+    [raylet] = [each for each in driver.family if each.name() == "raylet"]
+    assert raylet.environ()["RAY_AUTH_MODE"] == "token", "a Ray of our own lets anybody in"
     driver.kill()
     assert driver.wait() == -signal.SIGKILL
     already_there = {key: run.output.info(key).etag for key in run.parts()}

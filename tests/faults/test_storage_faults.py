@@ -34,7 +34,7 @@ def test_the_server_is_stopped_for_20_s_and_frozen_for_10_s(
 ) -> None:
     run = labelling(store=a_store(unsteady, "output"))
     run.move_inputs_to(unsteady)
-    driver = run.start(cluster, limits={"image_timeout_s": 8.0})  # far less than the outage: it must not count
+    driver = run.start(cluster, limits={"image_timeout_s": 15.0})  # less than the outage, which must not count
     run.wait_for_parts(2, driver)
     unsteady.stop()
     time.sleep(STOPPED_S)
