@@ -4,10 +4,10 @@
     python -m benchmarks.nightly --objects 100000 --s3         # on a real S3 server that is started for it
 
 Every step is a process of its own. Seconds are from its start to its end, Python's start included; CPU seconds are what
-it used on all cores, on a busy machine the better measure; memory is the peak of its resident bytes. Nights with nothing
-new and the export are the real command line. In nights with something to label a stand-in makes the masks without Ray, so
-that what is measured is everything else: listing the images, reading the clicks, comparing with the index, plan, parts,
-index and diff.
+it used on all cores, on a busy machine the better measure; memory is the peak of its resident bytes. Nights with
+nothing new and the export are the real command line. In nights with something to label a stand-in makes the masks
+without Ray, so that what is measured is everything else: listing the images, reading the clicks, comparing with the
+index, plan, parts, index and diff.
 """
 
 from __future__ import annotations

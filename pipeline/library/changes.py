@@ -162,8 +162,7 @@ class _Sorted(Generic[Value]):
     def before(self, image: str | None) -> Iterator[tuple[str, Value]]:
         """The items before an image; None: all that are left."""
         while self._next is not None and (image is None or self._next[0] < image):
-            yield self._next
-            self._next = next(self._items, None)
+            yield self._step()
 
     def take(self, image: str) -> Value | None:
         """The image's value; whatever stood before it is skipped."""
@@ -171,6 +170,11 @@ class _Sorted(Generic[Value]):
             pass
         if self._next is None or self._next[0] != image:
             return None
-        value = self._next[1]
-        self._next = next(self._items, None)
-        return value
+        return self._step()[1]
+
+    def _step(self) -> tuple[str, Value]:
+        assert self._next is not None, "only called where there is one"
+        item, self._next = self._next, next(self._items, None)
+        if self._next is not None and self._next[0] <= item[0]:
+            raise ValueError(f"images are not sorted: {self._next[0]!r} comes after {item[0]!r}")
+        return item

@@ -232,6 +232,16 @@ def test_many_random_nights(seed: int, disk_site: Site, tmp_path: Path) -> None:
     assert site.night("2026-02-02")[0].outcome == "nothing_new"
 
 
+def test_images_of_any_name_keep_one_order_everywhere(site: Site, tmp_path: Path) -> None:
+    """Clicks, listing and index are merged by name: a different order in one of them would lose objects."""
+    names = ["a.jpg", "a-b/c", "a/b", "a.b", "A", "Z/1", "ä", "漢", "\U0001f600", "a b", "a+b", "~"]
+    site.photos(*names)
+    site.clicks("01", {(name, "1"): 10.0 for name in names})
+    site.night("2026-01-01")
+    assert site.night("2026-01-02")[0].outcome == "nothing_new"
+    assert sorted(site.exported(tmp_path)) == sorted((name, "1") for name in names)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
