@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,6 +77,7 @@ class Cluster:
     def stop(self) -> None:
         for node in reversed(self.nodes):
             node.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)  # Ray's agents may still write their last lines there
 
     def _start_node(self, arguments: list[str], name: str) -> Node:
         log = self.directory / f"{name}.log"

@@ -22,7 +22,7 @@ REASONS = {
 
 
 # Far more than a sound image takes, also a worker's first one on a machine that others use.
-IMAGE_TIMEOUT_S = 15.0
+IMAGE_TIMEOUT_S = 10.0
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.faults.cluster import Cluster
 from tests.faults.labelling import Labelling
 
@@ -20,6 +22,7 @@ def test_two_drivers_on_one_output_do_every_shard_once(
     run.assert_nothing_lost(undisturbed)
 
 
+@pytest.mark.slow  # tests/pipeline/test_plan.py has it without the processes
 def test_a_plan_half_written_is_written_anew(labelling: Make, undisturbed: Labelling, cluster: Cluster) -> None:
     run = labelling()
     # What a driver that died leaves: shards, some of another plan, and no seal.
