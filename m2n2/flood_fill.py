@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from m2n2.four_neighbours import four_neighbours
 from m2n2.radix_sort import stable_order
 
 UNSEEN = np.float32(-1.0)
@@ -25,39 +26,35 @@ def flood_fill(map_HW: np.ndarray, x: int, y: int) -> np.ndarray:
     """Flood `map_HW` (float32) from pixel (x, y): smallest threshold that joins each pixel to it, over the largest."""
     height, width = map_HW.shape
     n = height * width
-    cost = np.abs(map_HW - map_HW[y, x]).reshape(n)
+    start = y * width + x
+    cost = _differences(map_HW.reshape(n), start)
     order = stable_order(cost)
     rank = np.empty(n, np.int32)
     for k in range(n):
         rank[order[k]] = k
-    waiting = np.zeros(n, np.bool_)
+    waiting = np.zeros(n, np.bool_)  # by rank
     flooded = np.full(n, UNSEEN, np.float32)
     stack = np.empty(n, np.int32)
-
-    level = np.float32(0.0)
-    start = y * width + x
-    flooded[start] = level
-    stack[0] = start
-    height_of_stack = 1
-    cursor = 0
     neighbours = np.empty(4, np.int64)
+
+    next_pixel = np.int64(start)
+    level = np.float32(0.0)
+    cursor = 0
     while True:
-        while height_of_stack > 0:
-            height_of_stack -= 1
-            pixel = np.int64(stack[height_of_stack])
-            column = pixel % width
-            neighbours[0] = pixel - 1 if column > 0 else -1
-            neighbours[1] = pixel + 1 if column < width - 1 else -1
-            neighbours[2] = pixel - width
-            neighbours[3] = pixel + width if pixel + width < n else -1
-            for k in range(4):
-                near = neighbours[k]
+        level = cost[next_pixel]
+        flooded[next_pixel] = level
+        stack[0] = next_pixel
+        stacked = 1
+        while stacked > 0:
+            stacked -= 1
+            four_neighbours(np.int64(stack[stacked]), width, n, neighbours)
+            for near in neighbours:
                 if near < 0 or flooded[near] != UNSEEN:
                     continue
                 if cost[near] <= level:
                     flooded[near] = level
-                    stack[height_of_stack] = near
-                    height_of_stack += 1
+                    stack[stacked] = near
+                    stacked += 1
                 else:
                     flooded[near] = WAITING
                     waiting[rank[near]] = True
@@ -65,12 +62,22 @@ def flood_fill(map_HW: np.ndarray, x: int, y: int) -> np.ndarray:
             cursor += 1
         if cursor == n:
             break
-        pixel = np.int64(order[cursor])
+        next_pixel = np.int64(order[cursor])
         cursor += 1
-        level = cost[pixel]
-        flooded[pixel] = level
-        stack[0] = pixel
-        height_of_stack = 1
-    if level > 0:  # the last level is the largest
-        flooded /= level
+    _divide(flooded, level)  # the last level is the largest
     return flooded.reshape(height, width)
+
+
+@njit(nogil=True, cache=True)
+def _differences(values: np.ndarray, pixel: int) -> np.ndarray:
+    differences = np.empty(values.size, np.float32)
+    for i in range(values.size):
+        differences[i] = abs(values[i] - values[pixel])
+    return differences
+
+
+@njit(nogil=True, cache=True)
+def _divide(values: np.ndarray, divisor: np.float32) -> None:
+    if divisor > 0:
+        for i in range(values.size):
+            values[i] /= divisor

@@ -15,7 +15,7 @@ from m2n2.errors import InvalidAttention, InvalidImage, InvalidPrompt, OperatorR
 from m2n2.flood_fill import flood_fill
 from m2n2.full_size import carry_mask, working_image
 from m2n2.markov_map import markov_maps, start_states
-from m2n2.nearest_neighbour import Owners, keep_apart, mark_points, object_distance, stability
+from m2n2.nearest_neighbour import keep_apart, mark_points, object_distance, stability
 from m2n2.parallel import run_parallel
 from m2n2.prompt import Point, Prompt
 from m2n2.settings import Settings
@@ -67,15 +67,6 @@ class _Object:
     @property
     def foreground(self) -> list[Pixel]:
         return [pixel for pixel, label in zip(self.pixels, self.prompt.labels, strict=True) if label]
-
-
-@dataclass(frozen=True)
-class _Segment:
-    """An object at working size."""
-
-    mask_hw: np.ndarray
-    score: float
-    thresholds: tuple[float, ...]
 
 
 class Scene:
@@ -136,20 +127,11 @@ class Scene:
         """
         objects = [_Object(prompt, self._pixels(prompt.points)) for prompt in prompts]
         self._grid_maps([pixel for each in objects for pixel in each.pixels])
-        exclusive = self.settings.objects == "exclusive" and len(objects) > 1
-        owners = Owners(self._small_hw3.shape[:2])
-        segments: list[_Segment] = []
+        masks: list[Mask] = []
         for group in self._groups(objects):
             clicks = self._click_maps([pixel for each in group for pixel in each.pixels])
-            for distance_hw, segment in run_parallel(partial(self._segment_object, clicks), group):
-                segments.append(segment)
-                if exclusive:
-                    owners.enter(distance_hw)
-        if exclusive:
-            for number, segment in enumerate(segments):
-                np.logical_and(segment.mask_hw, owners.owned_by(number), out=segment.mask_hw)
-        masks = run_parallel(self._at_full_size, zip(objects, segments, strict=True))
-        if exclusive:
+            masks += run_parallel(partial(self._segment_object, clicks), group)
+        if self.settings.objects == "exclusive" and len(masks) > 1:
             keep_apart([mask.mask for mask in masks], [each.foreground for each in objects])
         return masks
 
@@ -231,28 +213,24 @@ class Scene:
         flooded_hw = flood_fill(map_hw, *self._small_pixel(pixel))
         return _ClickMap(flooded_hw, candidates(flooded_hw, self.settings.prior_max_share, self.settings.edge_levels))
 
-    def _segment_object(self, clicks: dict[Pixel, _ClickMap], each: _Object) -> tuple[np.ndarray, _Segment]:
+    def _segment_object(self, clicks: dict[Pixel, _ClickMap], each: _Object) -> Mask:
         labels = np.array(each.prompt.labels)
         small_pixels = [self._small_pixel(pixel) for pixel in each.pixels]
         thresholds = []
         for pixel, label in zip(each.pixels, labels, strict=True):
             click = clicks[pixel]
             values = np.array([click.flooded_hw[y, x] for x, y in small_pixels])
-            thresholds.append(best_threshold(click.found, values[labels == label], values[labels != label]))
+            thresholds.append(best_threshold(click.found, np.sort(values[labels == label]), values[labels != label]))
         distance_hw = object_distance(
             [clicks[pixel].flooded_hw for pixel in each.pixels], [best.value for best in thresholds], each.prompt.labels
         )
+        mask_hw = distance_hw <= 1
+        mark_points(mask_hw, small_pixels, each.prompt.labels)
+        mask_HW = carry_mask(mask_hw, self._small_hw3, self._image_HW3)
+        mark_points(mask_HW, each.pixels, each.prompt.labels)
         # No foreground point with a threshold above 0 means a mask of single pixels: stable, but nothing was found.
         found = any(best.value > 0 for best, label in zip(thresholds, labels, strict=True) if label)
-        score = stability(distance_hw) if found else 0.0
-        return distance_hw, _Segment(distance_hw <= 1, score, tuple(best.value for best in thresholds))
-
-    def _at_full_size(self, item: tuple[_Object, _Segment]) -> Mask:
-        each, segment = item
-        mark_points(segment.mask_hw, [self._small_pixel(pixel) for pixel in each.pixels], each.prompt.labels)
-        mask_HW = carry_mask(segment.mask_hw, self._small_hw3, self._image_HW3)
-        mark_points(mask_HW, each.pixels, each.prompt.labels)
-        return Mask(mask_HW, segment.score, segment.thresholds)
+        return Mask(mask_HW, stability(distance_hw) if found else 0.0, tuple(best.value for best in thresholds))
 
 
 def _checked_image(image: np.ndarray, max_pixels: int) -> np.ndarray:

@@ -25,7 +25,7 @@ class Settings:
         prior_max_share: candidate segments above this rank (as a share of all candidates) score 0.
         edge_levels: the gradient magnitude is quantised to integers 0..edge_levels.
         objects: "independent" segments every object by itself, as the paper does; "exclusive" also gives each
-            pixel to at most one object of the image.
+            pixel to at most one object of the image, the smallest that has it.
     """
 
     temperature: float = 0.65

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from m2n2.four_neighbours import four_neighbours
 from m2n2.radix_sort import stable_order
 
 OUTSIDE, BORDER, INSIDE = 0, 1, 2
@@ -61,13 +62,8 @@ def candidates(flooded_HW: np.ndarray, prior_max_share: float, edge_levels: int)
             border_sum -= gradient[pixel]
             border_count -= 1
         state[pixel] = INSIDE
-        column = pixel % width
-        neighbours[0] = pixel - 1 if column > 0 else -1
-        neighbours[1] = pixel + 1 if column < width - 1 else -1
-        neighbours[2] = pixel - width
-        neighbours[3] = pixel + width if pixel + width < n else -1
-        for j in range(4):
-            near = neighbours[j]
+        four_neighbours(pixel, width, n, neighbours)
+        for near in neighbours:
             if near >= 0 and state[near] == OUTSIDE:
                 state[near] = BORDER
                 border_sum += gradient[near]
@@ -78,12 +74,11 @@ def candidates(flooded_HW: np.ndarray, prior_max_share: float, edge_levels: int)
 
 
 @njit(nogil=True, cache=True)
-def best_threshold(found: Candidates, own_values: np.ndarray, other_values: np.ndarray) -> Threshold:
-    """The best candidate, given the map's values at the points of the own and of the other class (float32)."""
+def best_threshold(found: Candidates, own_sorted: np.ndarray, other_values: np.ndarray) -> Threshold:
+    """The best candidate, given the map's values (float32) at the points of its own class, sorted, and of the other."""
     lambdas, edges = found.lambdas, found.edges
     if lambdas.size == 0:
         return Threshold(0.0, 0.0, -1)
-    own_sorted = np.sort(own_values)
     limit = found.map_maximum
     for value in other_values:
         limit = min(limit, value)

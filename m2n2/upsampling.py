@@ -145,8 +145,10 @@ def _smooth_rows(
     weight_W = np.empty(width, np.float32)
     weight_sum_W = np.empty(width, np.float32)
     for y in range(first, last):
-        weight_sum_W[:] = 0
-        result_PHW[:, y] = 0
+        for x in range(width):
+            weight_sum_W[x] = 0
+            for p in range(count):
+                result_PHW[p, y, x] = 0
         for k in range(dy_K.size):
             near_y = y + dy_K[k]
             if near_y < 0 or near_y >= height:
@@ -171,7 +173,8 @@ def _smooth_rows(
                         weight_W[left:right], maps_PHW[p, near_y, left + dx : right + dx], result_PHW[p, y, left:right]
                     )
         for p in range(count):
-            result_PHW[p, y] /= weight_sum_W
+            for x in range(width):
+                result_PHW[p, y, x] /= weight_sum_W[x]
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")

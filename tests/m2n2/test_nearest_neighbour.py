@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m2n2.nearest_neighbour import Owners, keep_apart, mark_points, object_distance, stability
+from m2n2.nearest_neighbour import keep_apart, mark_points, object_distance, stability
 from tests.m2n2 import oracle, synthetic
 
 
@@ -44,16 +44,15 @@ def test_stability_is_the_ratio_of_the_nested_masks() -> None:
     assert stability(np.full((2, 2), np.inf, np.float32)) == 0
 
 
-def test_each_pixel_goes_to_the_nearest_object_the_earliest_of_equals() -> None:
-    owners = Owners((1, 4))
-    owners.enter(np.array([[0.1, 0.5, 0.9, np.inf]], np.float32))
-    owners.enter(np.array([[0.2, 0.5, 0.3, np.inf]], np.float32))
-    assert owners.owned_by(0).tolist() == [[True, True, False, False]]
-    assert owners.owned_by(1).tolist() == [[False, False, True, False]]
+def test_the_smallest_mask_keeps_its_pixels() -> None:
+    large, small = np.array([[True, True, True, False]]), np.array([[False, True, False, False]])
+    keep_apart([large, small], [[(0, 0)], [(1, 0)]])
+    assert large.tolist() == [[True, False, True, False]]
+    assert small.tolist() == [[False, True, False, False]]
 
 
-def test_masks_are_kept_apart_and_points_stay_with_their_object() -> None:
-    first, second = np.array([[True, True, True, False]]), np.array([[False, True, True, True]])
-    keep_apart([first, second], [[(0, 0)], [(2, 0)]])
-    assert first.tolist() == [[True, True, False, False]]
-    assert second.tolist() == [[False, False, True, True]]
+def test_points_stay_with_their_object_the_first_of_several() -> None:
+    first, second = np.array([[True, True, True]]), np.array([[True, True, False]])
+    keep_apart([first, second], [[(0, 0)], [(0, 0), (1, 0)]])
+    assert first.tolist() == [[True, False, True]]
+    assert second.tolist() == [[False, True, False]]

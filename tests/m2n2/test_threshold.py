@@ -12,7 +12,9 @@ PRIOR, LEVELS = 0.4, 1024
 
 
 def found(flooded_HW: np.ndarray, own: list[float], other: list[float]) -> tuple[float, float]:
-    best = best_threshold(candidates(flooded_HW, PRIOR, LEVELS), np.array(own, np.float32), np.array(other, np.float32))
+    best = best_threshold(
+        candidates(flooded_HW, PRIOR, LEVELS), np.sort(np.array(own, np.float32)), np.array(other, np.float32)
+    )
     return best.value, best.score
 
 

@@ -1,0 +1,245 @@
+"""Times of the head, stage by stage: from attention to masks, without the network that makes the attention.
+
+    python benchmarks/head.py                                  # synthetic attention, seeded; a few minutes
+    python benchmarks/head.py --grids 80 --megapixels 0.2 --clicks 8
+    python benchmarks/head.py --weights DIR --image photo.jpg  # attention of a real DINOv2 on a photo of yours
+
+Every grid and image size runs in a process of its own, so that its peak memory is its own (the making of the attention
+included). Times are the best of `--repeats`; everything is compiled before it is timed, and the compile time is a line
+of its own. "segment" is all that follows the chain: upsampling, flood fill, thresholds, merge, and the carrying to full
+size. The bars at the end are the project's promises for a machine of two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from m2n2 import Prompt, Scene, Settings
+from m2n2.bounded_cache import BoundedCache
+from m2n2.flood_fill import flood_fill
+from m2n2.markov_map import markov_maps, start_states
+from m2n2.parallel import run_parallel
+from m2n2.scene import CLICK_CACHE_BYTES
+from m2n2.threshold import candidates
+from m2n2.upsampling import upsample
+
+GRIDS = [40, 64, 80, 128]
+MEGAPIXELS = [0.2, 1.0, 12.0]
+CLICKS = [1, 8, 32]
+STAGES = ["operator", "chain", "upsampling", "flood fill", "thresholds", "segment"]
+ASPECT = 513 / 371  # of the image the bars are set for
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--grids", type=int, nargs="+", default=GRIDS)
+    parser.add_argument("--megapixels", type=float, nargs="+", default=MEGAPIXELS)
+    parser.add_argument("--clicks", type=int, nargs="+", default=CLICKS)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--weights", type=Path, help="a DINOv2 directory; without it attention is synthetic")
+    parser.add_argument("--image", type=Path, help="a photo, resized to each size; without it the image is synthetic")
+    parser.add_argument("--json", type=Path, default=Path("head.json"), help="where the numbers go")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(measure(arguments, **json.loads(arguments.one))))
+        return
+
+    attention = f"DINOv2 from {arguments.weights}" if arguments.weights else "synthetic attention, seed 0"
+    print(f"{attention}; {torch.get_num_threads()} threads; best of {arguments.repeats}; seconds\n")
+    compile_seconds = in_child(["--repeats", "1"], fresh_cache=True, grid=16, megapixels=0.02, clicks=[2])["first call"]
+    print(f"first call, compiling everything: {compile_seconds:.1f} s\n")
+    print("| grid | megapixels | clicks | " + " | ".join(STAGES) + " | rounds | peak GB |")
+    print("|---:" * (5 + len(STAGES)) + "|")
+    rows: list[dict[str, Any]] = []
+    for grid in arguments.grids:
+        for megapixels in arguments.megapixels:
+            found = in_child(sys.argv[1:], grid=grid, megapixels=megapixels, clicks=arguments.clicks)
+            for row in found["rows"]:
+                rows.append(row)
+                times = " | ".join(f"{row[stage]:.3f}" for stage in STAGES)
+                print(
+                    f"| {grid} | {megapixels:g} | {row['clicks']} | {times} | {row['rounds']} | {row['peak GB']:.2f} |",
+                    flush=True,
+                )
+    bars = compared_with_bars(rows, compile_seconds)
+    arguments.json.write_text(json.dumps({"attention": attention, "rows": rows, "bars": bars}, indent=1))
+
+
+def in_child(options: Sequence[str], fresh_cache: bool = False, **case: Any) -> dict[str, Any]:
+    """Run `measure` in a process of its own."""
+    with tempfile.TemporaryDirectory() as directory:
+        environment = os.environ | ({"NUMBA_CACHE_DIR": directory} if fresh_cache else {})
+        command = [sys.executable, __file__, *options, "--one", json.dumps(case)]
+        done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def measure(arguments: argparse.Namespace, grid: int, megapixels: float, clicks: list[int]) -> dict[str, Any]:
+    """All stages for one grid and image size, and what the very first call took beyond a second one."""
+    first_call = timed(warm_up, 1) - timed(warm_up, 1)
+    image = make_image(arguments.image, megapixels)
+    operator_seconds = float("inf")
+    for _ in range(arguments.repeats):
+        attention = make_attention(arguments.weights, image, grid)
+        start = time.perf_counter()
+        scene = Scene(image, attention, overwrite_attention=True)
+        operator_seconds = min(operator_seconds, time.perf_counter() - start)
+        del attention
+    rows = [
+        {
+            "grid": grid,
+            "megapixels": megapixels,
+            "clicks": count,
+            "operator": operator_seconds,
+            **measure_clicks(scene, count, arguments.repeats),
+        }
+        for count in clicks
+    ]
+    return {"first call": first_call, "rows": rows}
+
+
+def measure_clicks(scene: Scene, count: int, repeats: int) -> dict[str, Any]:
+    """The stages after the operator one by one, then all of them but the chain as `Scene.segment` runs them."""
+    settings, small, operator = scene.settings, scene._small_hw3, scene._operator
+    assert operator is not None
+    points = spread_points(count, scene._image_HW3.shape[:2])
+    pixels = scene._pixels(points)
+    starts = torch.from_numpy(start_states(pixels, scene._image_HW3.shape[:2], scene.grid))
+    maps = markov_maps(operator, starts, settings).reshape(count, *scene.grid)
+    upsampled = upsample(maps, small, settings)
+    jobs = [(map_hw, *scene._small_pixel(pixel)) for map_hw, pixel in zip(upsampled, pixels, strict=True)]
+    flooded = run_parallel(flood, jobs)
+
+    def find_candidates(map_hw: np.ndarray) -> object:
+        return candidates(map_hw, settings.prior_max_share, settings.edge_levels)
+
+    def segment() -> None:
+        scene._clicks = BoundedCache(CLICK_CACHE_BYTES)
+        scene.segment([Prompt([point]) for point in points])
+
+    scene.advance(points)
+    return {
+        "chain": timed(lambda: markov_maps(operator, starts, settings), repeats),
+        "upsampling": timed(lambda: upsample(maps, small, settings), repeats),
+        "flood fill": timed(lambda: run_parallel(flood, jobs), repeats),
+        "thresholds": timed(lambda: run_parallel(find_candidates, flooded), repeats),
+        "segment": timed(segment, repeats),
+        "rounds": operator.rounds,
+        "peak GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+
+
+def flood(job: tuple[np.ndarray, int, int]) -> np.ndarray:
+    flooded: np.ndarray = flood_fill(*job)
+    return flooded
+
+
+def spread_points(count: int, size: tuple[int, int]) -> list[tuple[int, int]]:
+    rng = np.random.default_rng(count)
+    return [(int(rng.integers(size[1])), int(rng.integers(size[0]))) for _ in range(count)]
+
+
+def timed(work: Callable[[], Any], repeats: int) -> float:
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def warm_up() -> None:
+    """Every kernel once, on a small image that is larger than its working size."""
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    scene = Scene(image, make_attention(None, image, 8), Settings(working_pixels=1000))
+    scene.segment([Prompt([(9, 9), (50, 40)], [True, False])])
+
+
+def make_image(path: Path | None, megapixels: float) -> np.ndarray:
+    """A photo, or a few smooth coloured regions with noise, seed 0."""
+    height = round((megapixels * 1e6 / ASPECT) ** 0.5)
+    width = round(height * ASPECT)
+    if path is not None:
+        return np.asarray(Image.open(path).convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
+    fields = smooth_fields(np.random.default_rng(0), 3, (height, width))
+    regions = np.clip(128 + 90 * fields, 20, 235) // 40 * 40
+    noise = np.random.default_rng(1).integers(-6, 7, (height, width, 3))
+    return np.clip(regions + noise, 0, 255).astype(np.uint8)
+
+
+def make_attention(weights: Path | None, image: np.ndarray, grid: int) -> torch.Tensor:
+    """(grid, grid, grid, grid) float32: DINOv2's, or a softmax over smooth random features and position, seed 0.
+
+    The synthetic one mixes about as fast as DINOv2's on photos: 13 to 17 rounds of Sinkhorn, maps of 7 to 30 steps.
+    """
+    if weights is not None:
+        from m2n2.backbones import load_backbone
+
+        backbone = load_backbone("dinov2", weights=str(weights), device="cpu", dtype="float32", grid=grid)
+        return backbone.attention(image)
+    features = smooth_fields(np.random.default_rng(0), 8, (grid, grid)).reshape(grid * grid, 8)
+    positions = np.indices((grid, grid)).reshape(2, grid * grid).T / grid
+    keys = torch.from_numpy(np.concatenate([0.6 * features, 3 * positions], axis=1).astype(np.float32))
+    attention = torch.empty(grid * grid, grid * grid)
+    for first in range(0, len(keys), 512):
+        rows = slice(first, first + 512)
+        torch.softmax(-0.5 * torch.cdist(keys[rows], keys) ** 2, dim=1, out=attention[rows])
+    attention.mul_(0.95).add_(0.05 / len(keys))
+    return attention.reshape(grid, grid, grid, grid)
+
+
+def smooth_fields(rng: np.random.Generator, count: int, size: tuple[int, int]) -> np.ndarray:
+    """Smooth random fields of unit variance: (H, W, count)."""
+    coarse = torch.from_numpy(rng.normal(size=(1, count, 7, 7)).astype(np.float32))
+    fields = torch.nn.functional.interpolate(coarse, size=size, mode="bicubic", align_corners=True)[0]
+    scaled: np.ndarray = (fields / fields.std(dim=(1, 2), keepdim=True)).permute(1, 2, 0).numpy()
+    return scaled
+
+
+def compared_with_bars(rows: list[dict[str, Any]], compile_seconds: float) -> list[dict[str, Any]]:
+    """The project's promises beside what was measured, where the case was run."""
+
+    def find(stage: str, **case: Any) -> float | None:
+        values = [row[stage] for row in rows if all(row[key] == value for key, value in case.items())]
+        return min(values) if values else None
+
+    def ratio(large: float | None, small: float | None) -> float | None:
+        return None if large is None or small is None else large / small
+
+    after = [find(stage, grid=80, megapixels=0.2, clicks=8) for stage in ("chain", "segment")]
+    one, twelve = (find("segment", grid=64, megapixels=size, clicks=1) for size in (1.0, 12.0))
+    bars = [
+        ("first call, s", compile_seconds, 10.0),
+        ("operator at 80 x 80, s", find("operator", grid=80), 0.8),
+        ("operator at 128 x 128, s", find("operator", grid=128), 5.0),
+        ("peak at 128 x 128, 0.2 megapixels, 1 click, GB", find("peak GB", grid=128, megapixels=0.2, clicks=1), 1.6),
+        ("8 clicks at 80 x 80, 0.2 megapixels, after the operator, s", None if None in after else sum(after), 0.6),  # type: ignore[arg-type]
+        ("flood fill at 0.2 megapixels, s", find("flood fill", megapixels=0.2, clicks=1), 0.012),
+        ("12 megapixels over 1 megapixel, times", ratio(twelve, one), 15.0),
+        ("peak at 12 megapixels, 64 x 64, GB", find("peak GB", grid=64, megapixels=12.0, clicks=1), 2.0),
+    ]
+    print("\n| bar | measured | limit | |\n|---|---:|---:|---|")
+    for name, value, limit in bars:
+        if value is not None:
+            print(f"| {name} | {value:.3g} | {limit:g} | {'holds' if value <= limit else 'BROKEN'} |")
+    return [{"bar": name, "measured": value, "limit": limit} for name, value, limit in bars]
+
+
+if __name__ == "__main__":
+    main()
