@@ -26,6 +26,8 @@ from m2n2.settings import Settings
 STRIP_ROWS = 16
 BLOCK_VALUES = 1 << 25  # values of one intermediate tensor of the torch path
 FAR_COLOUR = 1e4  # a colour so far from any other that its weight is 0
+OFFSETS_AT_ONCE = 4  # whose products with a map are added in one pass over its row
+NO_WEIGHT_LOG2 = np.float32(-1e6)
 
 
 def upsample(maps_Phw: torch.Tensor, image_HW3: np.ndarray, settings: Settings) -> np.ndarray:
@@ -78,24 +80,27 @@ class _Offsets:
 
 
 def _smooth_cpu(bilinear_PHW: torch.Tensor, image_HW3: np.ndarray, offsets: _Offsets) -> np.ndarray:
-    maps_PHW = bilinear_PHW.numpy()
-    planes_3HW = np.ascontiguousarray(image_HW3.transpose(2, 0, 1), dtype=np.float32)
-    result_PHW = np.empty_like(maps_PHW)
+    margin = int(offsets.reach.max())
+    margins = ((0, 0), (0, 0), (margin, margin + OFFSETS_AT_ONCE - 1))
+    padded_PHX = np.pad(bilinear_PHW.numpy(), margins)
+    planes_3HX = np.pad(image_HW3.transpose(2, 0, 1).astype(np.float32), margins, constant_values=FAR_COLOUR)
+    result_PHW = np.zeros(bilinear_PHW.shape, np.float32)
 
     def work(rows: tuple[int, int]) -> None:
         _smooth_rows(
-            maps_PHW,
-            planes_3HW,
+            padded_PHX,
+            planes_3HX,
             offsets.dy,
             offsets.reach,
             offsets.spatial_log2,
             np.float32(offsets.colour_log2),
+            margin,
             rows[0],
             rows[1],
             result_PHW,
         )
 
-    run_parallel(work, strips(maps_PHW.shape[1], STRIP_ROWS))
+    run_parallel(work, strips(result_PHW.shape[1], STRIP_ROWS))
     return result_PHW
 
 
@@ -130,48 +135,49 @@ def _smooth_torch(bilinear_PHW: torch.Tensor, image_HW3: np.ndarray, offsets: _O
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
 def _smooth_rows(
-    maps_PHW: np.ndarray,
-    planes_3HW: np.ndarray,
+    padded_PHX: np.ndarray,
+    planes_3HX: np.ndarray,
     dy_K: np.ndarray,
     reach_K: np.ndarray,
     spatial_log2_KR: np.ndarray,
     colour_log2: np.float32,
+    margin: int,
     first: int,
     last: int,
     result_PHW: np.ndarray,
 ) -> None:
-    """The exact sum for rows first..last-1, a whole row of pixels at a time for each offset."""
-    count, height, width = maps_PHW.shape
-    weight_W = np.empty(width, np.float32)
+    """The exact sum for rows first..last-1, a whole row of pixels at a time for four offsets at once.
+
+    X is W with a margin on both sides, of a colour so far from any other that its weight vanishes.
+    """
+    count, height, width = result_PHW.shape
+    weight_4W = np.empty((OFFSETS_AT_ONCE, width), np.float32)
     weight_sum_W = np.empty(width, np.float32)
     for y in range(first, last):
         for x in range(width):
             weight_sum_W[x] = 0
-            for p in range(count):
-                result_PHW[p, y, x] = 0
         for k in range(dy_K.size):
             near_y = y + dy_K[k]
             if near_y < 0 or near_y >= height:
                 continue
-            reach = min(reach_K[k], width - 1)
-            for dx in range(-reach, reach + 1):
-                left, right = max(0, -dx), min(width, width - dx)
-                _add_weights(
-                    planes_3HW[0, y, left:right],
-                    planes_3HW[1, y, left:right],
-                    planes_3HW[2, y, left:right],
-                    planes_3HW[0, near_y, left + dx : right + dx],
-                    planes_3HW[1, near_y, left + dx : right + dx],
-                    planes_3HW[2, near_y, left + dx : right + dx],
-                    spatial_log2_KR[k, abs(dx)],
-                    colour_log2,
-                    weight_W[left:right],
-                    weight_sum_W[left:right],
-                )
-                for p in range(count):
-                    _add_product(
-                        weight_W[left:right], maps_PHW[p, near_y, left + dx : right + dx], result_PHW[p, y, left:right]
+            for dx in range(-reach_K[k], reach_K[k] + 1, OFFSETS_AT_ONCE):
+                left = margin + dx
+                for i in range(OFFSETS_AT_ONCE):
+                    _add_weights(
+                        planes_3HX[0, y, margin : margin + width],
+                        planes_3HX[1, y, margin : margin + width],
+                        planes_3HX[2, y, margin : margin + width],
+                        planes_3HX[0, near_y, left + i : left + i + width],
+                        planes_3HX[1, near_y, left + i : left + i + width],
+                        planes_3HX[2, near_y, left + i : left + i + width],
+                        spatial_log2_KR[k, abs(dx + i)] if dx + i <= reach_K[k] else NO_WEIGHT_LOG2,
+                        colour_log2,
+                        weight_4W[i],
+                        weight_sum_W,
                     )
+                for p in range(count):
+                    near_X = padded_PHX[p, near_y, left : left + width + OFFSETS_AT_ONCE - 1]
+                    _add_products(weight_4W[0], weight_4W[1], weight_4W[2], weight_4W[3], near_X, result_PHW[p, y])
         for p in range(count):
             for x in range(width):
                 result_PHW[p, y, x] /= weight_sum_W[x]
@@ -179,28 +185,37 @@ def _smooth_rows(
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
 def _add_weights(
-    red_X: np.ndarray,
-    green_X: np.ndarray,
-    blue_X: np.ndarray,
-    near_red_X: np.ndarray,
-    near_green_X: np.ndarray,
-    near_blue_X: np.ndarray,
+    red_W: np.ndarray,
+    green_W: np.ndarray,
+    blue_W: np.ndarray,
+    near_red_W: np.ndarray,
+    near_green_W: np.ndarray,
+    near_blue_W: np.ndarray,
     spatial_log2: np.float32,
     colour_log2: np.float32,
-    weight_X: np.ndarray,
-    weight_sum_X: np.ndarray,
+    weight_W: np.ndarray,
+    weight_sum_W: np.ndarray,
 ) -> None:
-    """Weights of one offset for a run of pixels. One-dimensional arrays throughout, or the loop is not vectorised."""
-    for x in range(weight_X.size):
-        red = red_X[x] - near_red_X[x]
-        green = green_X[x] - near_green_X[x]
-        blue = blue_X[x] - near_blue_X[x]
+    """Weights of one offset for a row of pixels. One-dimensional arrays throughout, or the loop is not vectorised."""
+    for x in range(weight_W.size):
+        red = red_W[x] - near_red_W[x]
+        green = green_W[x] - near_green_W[x]
+        blue = blue_W[x] - near_blue_W[x]
         weight = exp2(spatial_log2 + colour_log2 * (red * red + green * green + blue * blue))
-        weight_X[x] = weight
-        weight_sum_X[x] += weight
+        weight_W[x] = weight
+        weight_sum_W[x] += weight
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def _add_product(weight_X: np.ndarray, near_X: np.ndarray, total_X: np.ndarray) -> None:
-    for x in range(weight_X.size):
-        total_X[x] += weight_X[x] * near_X[x]
+def _add_products(
+    weight_0: np.ndarray,
+    weight_1: np.ndarray,
+    weight_2: np.ndarray,
+    weight_3: np.ndarray,
+    near_X: np.ndarray,
+    total_W: np.ndarray,
+) -> None:
+    for x in range(total_W.size):
+        total_W[x] += (weight_0[x] * near_X[x] + weight_1[x] * near_X[x + 1]) + (
+            weight_2[x] * near_X[x + 2] + weight_3[x] * near_X[x + 3]
+        )
