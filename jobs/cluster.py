@@ -25,16 +25,18 @@ def connected(job: Job, address: str | None) -> Iterator[None]:
     """
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-    if address or os.environ.get("RAY_ADDRESS"):
-        ray.init(address=address, **quiet)
-    else:
+    own = not (address or os.environ.get("RAY_ADDRESS"))
+    if own:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         ray.init(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
-        _check_room(job)
-    # Ray puts a handler of its own that ends the process at once: a driver has to drain.
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    else:
+        ray.init(address=address, **quiet)
     try:
+        # Ray puts a handler of its own that ends the process at once: a driver has to drain.
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if own:
+            _check_room(job)
         yield
     finally:
         ray.shutdown()
