@@ -141,9 +141,8 @@ class Counts(TorchDispatchMode):
         result = operation(*args, **(kwargs or {}))
         if not operation.is_view:
             self.moved += sum(size_of(value) for value in [*args, result])
-        if operation is torch.ops.aten.bmm.default and args[0].dtype == torch.float32:
-            batch, rows, inner = args[0].shape
-            self.float32_flops += 2 * batch * rows * inner * args[1].shape[2]
+        if operation is torch.ops.aten.mm.out and args[0].dtype == torch.float32:  # logits of captured layers
+            self.float32_flops += 2 * args[0].shape[0] * args[0].shape[1] * args[1].shape[1]
         return result
 
     def fused_attention(self, query: Any, key: Any, value: Any, **_: Any) -> Any:
