@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from m2n2 import Settings
@@ -35,6 +35,9 @@ def test_it_is_the_doubly_stochastic_limit(
 ) -> None:
     attention = matrix(seed, grid, sharpness)
     expected = oracle.transition(attention.numpy(), temperature)
+    # Sinkhorn shrinks its error by the square of this a round: nearer to 1, the reference misses the limit too.
+    singular = np.linalg.svd(expected, compute_uv=False)
+    assume(len(singular) == 1 or singular[1] < 0.95)
     for chosen in (Settings(temperature=temperature), Settings(temperature=temperature, sinkhorn_tolerance=0)):
         operator = transition_operator(attention, chosen, overwrite=False)
         # float32 leaves about 1e-6 of each entry; slowly mixing matrices amplify the stopping tolerance
