@@ -25,7 +25,7 @@ def working_image(image_HW3: np.ndarray, working_pixels: int) -> np.ndarray:
     if shrink >= 1:
         return image_HW3
     size = max(1, round(width * shrink)), max(1, round(height * shrink))
-    return np.asarray(Image.fromarray(image_HW3).resize(size, Image.Resampling.BOX))
+    return np.array(Image.fromarray(image_HW3).resize(size, Image.Resampling.BOX))
 
 
 def carry_mask(mask_hw: np.ndarray, small_hw3: np.ndarray, image_HW3: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ instead of numba's parallel loops, because those may not be entered from several
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -34,3 +35,6 @@ def strips(rows: int, rows_each: int) -> list[tuple[int, int]]:
 def _pool() -> ThreadPoolExecutor:
     # As many threads as torch was given, so that OMP_NUM_THREADS (set by Ray for each actor) holds for both.
     return ThreadPoolExecutor(max(1, torch.get_num_threads()), thread_name_prefix="m2n2")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has the pool, but none of its threads

@@ -242,12 +242,15 @@ def _checked_image(image: np.ndarray, max_pixels: int) -> np.ndarray:
         raise InvalidImage(f"the image is empty: {width} x {height} pixels")
     if height * width > max_pixels:
         raise InvalidImage(f"{width} x {height} pixels are more than the limit of {max_pixels} (Settings.max_pixels)")
-    return np.ascontiguousarray(image)
+    return np.require(image, requirements=["C", "W"])  # kernels would be compiled once more for arrays of another kind
 
 
 def _as_matrix(attention: torch.Tensor | np.ndarray) -> tuple[torch.Tensor, tuple[int, int]]:
     """Attention as (N, N) and its grid (rows, columns), without a copy."""
-    tensor = torch.from_numpy(attention) if isinstance(attention, np.ndarray) else attention.detach()
+    if isinstance(attention, np.ndarray):
+        tensor = torch.from_numpy(np.require(attention, requirements="W"))  # torch has no read-only tensors
+    else:
+        tensor = attention.detach()
     shape = tuple(tensor.shape)
     if len(shape) == 4 and shape[:2] == shape[2:] and min(shape) > 0:
         cells = shape[0] * shape[1]

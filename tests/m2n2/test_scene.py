@@ -135,6 +135,17 @@ class TestEdges:
         rows = (scale * rng.uniform(0.5, 2, (5, 5, 1, 1))).astype(np.float32)
         np.testing.assert_array_equal(Scene(image, attention * rows).segment([Prompt([(9, 9)])])[0].mask, expected)
 
+    @pytest.mark.filterwarnings("error")
+    def test_arrays_that_may_not_be_written_or_are_not_contiguous(self) -> None:
+        rng = np.random.default_rng(0)
+        image, attention = synthetic.image(rng, (30, 40)), synthetic.attention(rng, (5, 5))
+        expected = Scene(image, attention).segment([Prompt([(9, 9)])])[0].mask
+        fixed_image, fixed_attention = np.asfortranarray(image), attention.copy()
+        fixed_image.flags.writeable = fixed_attention.flags.writeable = False
+        found = Scene(fixed_image, fixed_attention, overwrite_attention=True).segment([Prompt([(9, 9)])])[0].mask
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(fixed_attention, attention)
+
     @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
     def test_types_of_attention(self, dtype: torch.dtype) -> None:
         rng = np.random.default_rng(0)
