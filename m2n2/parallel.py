@@ -31,10 +31,15 @@ def strips(rows: int, rows_each: int) -> list[tuple[int, int]]:
     return [(first, min(first + rows_each, rows)) for first in range(0, rows, rows_each)]
 
 
+def threads() -> int:
+    """How many tasks run at once."""
+    # As many as torch was given, so that OMP_NUM_THREADS (which Ray sets for each actor) holds for both.
+    return max(1, torch.get_num_threads())
+
+
 @cache
 def _pool() -> ThreadPoolExecutor:
-    # As many threads as torch was given, so that OMP_NUM_THREADS (set by Ray for each actor) holds for both.
-    return ThreadPoolExecutor(max(1, torch.get_num_threads()), thread_name_prefix="m2n2")
+    return ThreadPoolExecutor(threads(), thread_name_prefix="m2n2")
 
 
 os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has the pool, but none of its threads

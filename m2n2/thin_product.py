@@ -12,23 +12,25 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from m2n2.parallel import run_parallel, strips
+from m2n2.parallel import run_parallel, strips, threads
 
-TILE_COLUMNS = 2048
+MOST_TILE_COLUMNS = 2048
 ROWS_AT_ONCE = 8  # rows of the large matrix that are added to a row of the result in one pass over it
 
 
 def thin_product(thin_PR: np.ndarray, large_RN: np.ndarray) -> np.ndarray:
-    """`thin_PR @ large_RN`, all float32; any number of threads gives the same result."""
-    count = len(thin_PR)
+    """`thin_PR @ large_RN`, all float32; a row of the result depends neither on the others nor on the threads."""
+    count, columns = len(thin_PR), large_RN.shape[1]
+    tiles_a_thread = -(-columns // (MOST_TILE_COLUMNS * threads()))
+    tile_columns = -(-columns // (tiles_a_thread * threads()))  # the same work for every thread
     even_PR = np.concatenate([thin_PR, np.zeros_like(thin_PR[: count % 2])])  # the kernel takes rows in pairs
-    product_PN = np.empty((len(even_PR), large_RN.shape[1]), np.float32)
+    product_PN = np.empty((len(even_PR), columns), np.float32)
 
-    def work(columns: tuple[int, int]) -> None:
-        first, last = columns
+    def work(tile: tuple[int, int]) -> None:
+        first, last = tile
         product_PN[:, first:last] = _tile(even_PR, large_RN, first, last)
 
-    run_parallel(work, strips(large_RN.shape[1], TILE_COLUMNS))
+    run_parallel(work, strips(columns, tile_columns))
     return product_PN[:count]
 
 
