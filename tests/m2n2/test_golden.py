@@ -74,3 +74,15 @@ def test_masks_after_every_click(golden: dict[str, np.ndarray], scene: Scene) ->
         expected = np.unpackbits(packed)[: height * width].reshape(height, width).astype(bool)
         assert np.mean(mask.mask == expected) >= 0.999
         assert (mask.mask & expected).sum() >= 0.995 * (mask.mask | expected).sum()
+
+
+def test_masks_from_an_operator_in_half_precision(golden: dict[str, np.ndarray]) -> None:
+    points, labels = golden["points"].tolist(), golden["labels"].tolist()
+    attention = golden["attention"].astype(np.float32)
+    prompts = [Prompt(points, labels), Prompt(points[:1], labels[:1])]
+    exact, half = (
+        Scene(golden["image"], attention, settings).segment(prompts)
+        for settings in (Settings(), Settings(operator_dtype="float16"))
+    )
+    for mask, other in zip(half, exact, strict=True):
+        assert (mask.mask & other.mask).sum() >= 0.995 * (mask.mask | other.mask).sum()
