@@ -143,7 +143,7 @@ def measure_clicks(scene: Scene, count: int, repeats: int) -> dict[str, Any]:
         "thresholds": timed(lambda: run_parallel(find_candidates, flooded), repeats),
         "segment": timed(segment, repeats),
         "rounds": operator.rounds,
-        "peak GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "peak GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
     }
 
 

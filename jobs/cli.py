@@ -19,8 +19,10 @@ from jobs.notice import send_notice
 from m2n2.errors import InvalidAttention, InvalidWeights
 from pipeline.clicks import InvalidClicks
 from pipeline.config import InvalidJob, Job, load_job
+from pipeline.filesystem import Storage
 from pipeline.plan import PlanMismatch, find_or_make_plan
-from pipeline.store import Storage, Store, StoreUnavailable
+from pipeline.retry import StoreUnavailable
+from pipeline.store import Store
 
 if TYPE_CHECKING:
     from pipeline.run import Retry
@@ -188,7 +190,7 @@ def _export(options: argparse.Namespace) -> int:
 
 def _fetch_weights(options: argparse.Namespace) -> int:
     from m2n2.backbones.fetch import fetch_weights
-    from pipeline.store import fsspec_options
+    from pipeline.filesystem import fsspec_options
 
     storage_options = fsspec_options(options.to or "", _storage(options))
     place = fetch_weights(options.name, options.to, options.source, storage_options=storage_options)
@@ -198,7 +200,7 @@ def _fetch_weights(options: argparse.Namespace) -> int:
 
 def _check_backbone(options: argparse.Namespace) -> int:
     from m2n2.backbones.check import report_backbone
-    from pipeline.store import fsspec_options
+    from pipeline.filesystem import fsspec_options
 
     storage_options = fsspec_options(options.weights or "", _storage(options))
     known = {"device": options.device, "dtype": options.dtype, "grid": options.grid}

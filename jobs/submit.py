@@ -34,6 +34,7 @@ ASK_AGAIN_S = 2.0
 GIVE_UP_S = 600.0
 
 log = logging.getLogger("m2n2.submit")
+logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # it logs every time a log ends
 
 
 def submit(path: str, overrides: Sequence[str], address: str) -> int:
@@ -64,7 +65,8 @@ def submit(path: str, overrides: Sequence[str], address: str) -> int:
         say(f"{submission_id} goes on without this terminal; submit again to follow it. To stop it:")
         say(f"ray job stop {submission_id} --address {address}")
         return EXIT_INCOMPLETE
-    say(f"{submission_id} {details.status.value.lower()}: {details.message or 'no message'}")
+    message = (details.message or "no message").splitlines()[0]  # of a failure Ray repeats the whole log
+    say(f"{submission_id} {details.status.value.lower()}: {message}")
     if details.status == JobStatus.SUCCEEDED:
         return 0
     return details.driver_exit_code if details.driver_exit_code in (1, 2, 3) else EXIT_INCOMPLETE
@@ -156,7 +158,6 @@ def _follow(client: JobSubmissionClient, submission_id: str) -> JobDetails | Non
             shown = asyncio.run(_show_log(client, submission_id, shown))
             details: JobDetails = client.get_job_info(submission_id)
             if details.status.is_terminal():
-                asyncio.run(_show_log(client, submission_id, shown))
                 return details
             answered_s = time.monotonic()
         except (RuntimeError, ConnectionError, aiohttp.ClientError, requests.RequestException) as error:

@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.describe import describe
 from pipeline.failure import Failure
-from pipeline.store import Entry, Store, describe
+from pipeline.store import Entry, Store
 
 CLICK = pa.struct(
     [("x", pa.float64()), ("y", pa.float64()), ("label", pa.bool_()), ("file", pa.int32()), ("row", pa.int64())]

@@ -14,10 +14,11 @@ from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 
 from m2n2.errors import InvalidAttention, InvalidWeights
 from pipeline.config import Job
+from pipeline.describe import describe
 from pipeline.labeler import Labeler
 from pipeline.parts import ForeignPart
 from pipeline.plan import Plan, PlanDamaged
-from pipeline.store import StoreUnavailable, describe
+from pipeline.retry import StoreUnavailable
 from pipeline.tasks import Place, Progress, Task, TaskReport
 
 TASKS_IN_FLIGHT = 2

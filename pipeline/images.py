@@ -19,8 +19,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from pipeline.config import Limits
+from pipeline.describe import describe
 from pipeline.failure import BadImage, Failure
-from pipeline.store import Store, StoreUnavailable, describe
+from pipeline.retry import StoreUnavailable
+from pipeline.store import Store
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")

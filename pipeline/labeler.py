@@ -25,10 +25,11 @@ from m2n2.settings import Settings
 from pipeline.clicks import ObjectClicks
 from pipeline.config import Job
 from pipeline.failure import Failure
-from pipeline.parts import Row, Size, commit_part, committed_reasons, error_row, mask_row
+from pipeline.filesystem import fsspec_options
+from pipeline.parts import Row, Size, commit_part, committed_reasons
 from pipeline.plan import Plan, read_shard
 from pipeline.prefetch import Fetched, Prefetch
-from pipeline.store import describe, fsspec_options
+from pipeline.refinement import Refinement, segment_failure
 from pipeline.tasks import Place, Progress, Task, TaskReport
 from pipeline.work import WorkUnderWay
 
@@ -136,9 +137,9 @@ class Labeler:
             rows += self._finish(future)
         return rows
 
-    def _refined(self, refinement: _Refinement, task: Task) -> list[Row]:
+    def _refined(self, refinement: Refinement, task: Task) -> list[Row]:
         with self._work.image_of(task):
-            return refinement()
+            return refinement.rows()
 
     def _finish(self, future: Future[list[Row]]) -> list[Row]:
         rows = future.result()
@@ -149,11 +150,11 @@ class Labeler:
         self._metrics.image_done(rows)
         return rows
 
-    def _begin(self, fetched: Fetched) -> _Refinement:
+    def _begin(self, fetched: Fetched) -> Refinement:
         """The device's share of one image; what is left to do needs the CPU only."""
         started = time.monotonic()
         pixels = fetched.pixels
-        refinement = _Refinement(started, pixels.shape[:2] if pixels is not None else None)
+        refinement = Refinement(Size(width=pixels.shape[1], height=pixels.shape[0]) if pixels is not None else None)
         for clicks in fetched.clicks.objects:
             failure = clicks.failure or fetched.failure
             if failure is None and pixels is not None:
@@ -163,7 +164,7 @@ class Labeler:
             try:
                 refinement.scene = self._scene(pixels, refinement.prompts)
             except Exception as error:
-                refinement.fail_all(_segment_failure(error))
+                refinement.fail_all(segment_failure(error))
         refinement.device_s = time.monotonic() - started
         return refinement
 
@@ -174,44 +175,6 @@ class Labeler:
         scene.advance([point for prompt in prompts for point in prompt.points])
         scene.release_operator()
         return scene
-
-
-class _Refinement:
-    """The CPU's share of one image: called in a thread, it turns low-resolution maps into rows."""
-
-    def __init__(self, started: float, shape: tuple[int, ...] | None) -> None:
-        self._size = Size(width=shape[1], height=shape[0]) if shape else None
-        self._failed: list[tuple[ObjectClicks, Failure]] = []
-        self._objects: list[ObjectClicks] = []
-        self.prompts: list[Prompt] = []
-        self.scene: Scene | None = None
-        self.device_s = 0.0
-
-    def add(self, clicks: ObjectClicks, failure: Failure | None) -> None:
-        if failure is not None:
-            self._failed.append((clicks, failure))
-            return
-        self._objects.append(clicks)
-        points = [(click["x"], click["y"]) for click in clicks.clicks]
-        self.prompts.append(Prompt(points, [click["label"] for click in clicks.clicks]))
-
-    def fail_all(self, failure: Failure) -> None:
-        self._failed += [(clicks, failure) for clicks in self._objects]
-        self._objects, self.prompts = [], []
-
-    def __call__(self) -> list[Row]:
-        started = time.monotonic()
-        masks = []
-        if self.scene is not None:
-            try:
-                masks = self.scene.segment(self.prompts)
-            except Exception as error:
-                self.fail_all(_segment_failure(error))
-        seconds = (self.device_s + time.monotonic() - started) / max(1, len(self._objects) + len(self._failed))
-        rows = [
-            mask_row(clicks, mask.mask, mask.score, seconds) for clicks, mask in zip(self._objects, masks, strict=True)
-        ]
-        return rows + [error_row(clicks, failure, self._size, seconds) for clicks, failure in self._failed]
 
 
 class _Metrics:
@@ -258,20 +221,6 @@ def _click_outside(clicks: ObjectClicks, files: Sequence[str], width: int, heigh
             found = f"found ({click['x']:g}, {click['y']:g}) in image {clicks.image!r}"
             return Failure("click_outside", f"{where}: {found}; allowed: 0..{width - 1}, 0..{height - 1}")
     return None
-
-
-def _segment_failure(error: Exception) -> Failure:
-    """An error row for one image; errors that leave the device unusable are raised again to end this worker."""
-    import torch
-
-    if isinstance(error, torch.OutOfMemoryError):
-        return Failure("device_memory", describe(error))
-    if isinstance(error, MemoryError):
-        return Failure("out_of_memory", describe(error))
-    if "CUDA error" in str(error):
-        raise error
-    log.exception("an image could not be segmented")
-    return Failure("internal", describe(error))
 
 
 def _wait_for_exit(pids: Sequence[int]) -> None:

@@ -22,8 +22,9 @@ from m2n2.backbones.weights import weights_digest
 from pipeline.clicks import CLICK, ClickTable, ObjectClicks, find_click_files
 from pipeline.config import Job
 from pipeline.failure import Failure
+from pipeline.filesystem import fsspec_options
 from pipeline.images import outside_root
-from pipeline.store import Entry, Store, fsspec_options
+from pipeline.store import Entry, Store
 
 SCHEMA_VERSION = 1
 SHARD = pa.schema(

@@ -16,7 +16,8 @@ from typing import Any
 from pipeline.attempts import all_attempts, newest_rows
 from pipeline.parts import PART_NAME
 from pipeline.plan import Plan
-from pipeline.store import Store, StoreUnavailable
+from pipeline.retry import StoreUnavailable
+from pipeline.store import Store
 from pipeline.tasks import Progress
 
 HEARTBEAT_KEY = "status/heartbeat.json"

@@ -16,13 +16,14 @@ from typing import Literal
 
 from pipeline.attempts import all_attempts, is_complete, newest_rows, plan_retry
 from pipeline.config import InvalidJob, Job
+from pipeline.describe import describe
 from pipeline.dispatch import Dispatcher, TakenApart
 from pipeline.export.coco import export_coco
 from pipeline.fleet import Done, Event, Fleet, Lost, NoWorkers, Unavailable
 from pipeline.parts import commit_part, error_row, finished_shards
 from pipeline.plan import Plan, find_or_make_plan, read_shard, shard_size
 from pipeline.progress import Heartbeat, Snapshot
-from pipeline.store import Store, describe
+from pipeline.store import Store
 
 POLL_S = 0.5
 CRASHES_IN_A_ROW = 20  # more than taking a shard of 4,096 images apart needs

@@ -9,92 +9,27 @@ exception closes it.
 from __future__ import annotations
 
 import asyncio
-import errno
 import io
-import logging
 import os
-import random
-import re
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import fsspec
 import fsspec.asyn
+
+from pipeline.atomic_file import create_file, is_temporary, replace_file, temporary_beside
+from pipeline.filesystem import Storage, filesystem
+from pipeline.retry import retried, s3_code
 
 Result = TypeVar("Result")
 
-log = logging.getLogger("m2n2.store")
-
-TRANSIENT_ERRNOS = {
-    errno.EIO,
-    errno.EREMOTEIO,
-    errno.EBUSY,
-    errno.ETIMEDOUT,
-    errno.EAGAIN,
-    errno.ECONNREFUSED,
-    errno.ECONNRESET,
-    errno.EPIPE,
-    errno.ENETUNREACH,
-    errno.EHOSTUNREACH,
-}
-# Refusals that pass: a clock that is set right, a token that is renewed, a body that was cut or damaged on its way.
-# s3fs reports them as PermissionError or as "invalid argument".
-TRANSIENT_S3_CODES = {
-    "ExpiredToken",
-    "RequestTimeTooSkewed",
-    "TokenRefreshRequired",
-    "RequestTimeout",
-    "IncompleteBody",
-    "BadDigest",
-}
-# What the libraries below fsspec raise for a connection that is lost, refused, cut or too slow; by name, so that a
-# library that is not installed need not be. Subclasses count.
-TRANSIENT_TYPES = {
-    "botocore.exceptions.HTTPClientError",
-    "botocore.exceptions.ConnectionError",
-    "botocore.exceptions.IncompleteReadError",
-    "botocore.exceptions.CredentialRetrievalError",
-    "botocore.exceptions.MetadataRetrievalError",
-    "botocore.parsers.ResponseParserError",
-    "aiohttp.client_exceptions.ClientConnectionError",
-    "aiohttp.client_exceptions.ClientPayloadError",
-    "http.client.IncompleteRead",
-    "urllib3.exceptions.HTTPError",
-    "socket.gaierror",
-}
 EMPTY_RANGE_CODES = {"InvalidRange", "416"}
 READ_AHEAD_BYTES = 4 << 20
 UPLOAD_TIMEOUTS = 4  # times `Storage.request_timeout_s`: the library below repeats a request by itself
 SLOWEST_UPLOAD_BYTES_PER_S = 100_000
-
-
-class StoreUnavailable(ConnectionError):
-    """The store did not answer, or answered with server errors, for longer than `Storage.give_up_s`."""
-
-
-@dataclass(frozen=True)
-class Storage:
-    """How to reach object storage. Credentials come from the environment, never from here.
-
-    Attributes:
-        endpoint_url: an S3-compatible server; None means the provider's own.
-        region: S3 region; None leaves it to the environment.
-        anonymous: read public buckets without credentials.
-        give_up_s: seconds of retries, with growing pauses, before a request counts as failed.
-        request_timeout_s: seconds until one request that is not answered is sent again.
-    """
-
-    endpoint_url: str | None = None
-    region: str | None = None
-    anonymous: bool = False
-    give_up_s: float = 300.0
-    request_timeout_s: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -148,7 +83,7 @@ class Store:
             return
         start = len(path.rstrip("/")) + 1  # some servers list the prefix itself, as an empty object
         for name in sorted(found):
-            if found[name]["type"] == "file" and len(name) > start and not _is_temporary(name):
+            if found[name]["type"] == "file" and len(name) > start and not is_temporary(name):
                 yield _entry(f"{prefix.rstrip('/')}/{name[start:]}".lstrip("/"), found[name])
 
     def put_new(self, key: str, data: bytes) -> bool:
@@ -160,11 +95,11 @@ class Store:
         """
         fs, path = self._locate(key)
         if _is_local(fs):
-            return _create_local(Path(path), data)
+            return create_file(Path(path), data)
         try:
             self._upload(fs, len(data), "pipe_file", path, data, mode="create")
         except OSError as error:
-            if isinstance(error, FileExistsError) or _s3_code(error) == "PreconditionFailed":
+            if isinstance(error, FileExistsError) or s3_code(error) == "PreconditionFailed":
                 return False
             raise
         return True
@@ -173,7 +108,7 @@ class Store:
         """Create or replace an object, atomically: for status and exports, never for parts of a run."""
         fs, path = self._locate(key)
         if _is_local(fs):
-            _replace_local(Path(path), data)
+            replace_file(Path(path), data)
         else:
             self._upload(fs, len(data), "pipe_file", path, data)
 
@@ -181,7 +116,7 @@ class Store:
         """Upload a file of any size; the key appears when all of it has arrived."""
         fs, path = self._locate(key)
         if _is_local(fs):
-            temporary = _temporary_beside(Path(path))
+            temporary = temporary_beside(Path(path))
             fs.put_file(str(source), str(temporary))
             temporary.replace(path)
         else:
@@ -192,7 +127,7 @@ class Store:
         fs, path = self._locate(pattern)
         fs.invalidate_cache()
         found = self._retried(lambda: fs.glob(path, detail=True))
-        files = {name: info for name, info in found.items() if info["type"] == "file" and not _is_temporary(name)}
+        files = {name: info for name, info in found.items() if info["type"] == "file" and not is_temporary(name)}
         return [_entry(fs.unstrip_protocol(name), files[name]) for name in sorted(files)]
 
     def open_seekable(self, key: str) -> io.BufferedReader:
@@ -233,7 +168,7 @@ class Store:
         try:
             data: bytes = self._retried(lambda: fs.cat_file(path, **wanted))
         except OSError as error:
-            if _s3_code(error) in EMPTY_RANGE_CODES:  # the first bytes of an object that has none
+            if s3_code(error) in EMPTY_RANGE_CODES:  # the first bytes of an object that has none
                 return b""
             raise
         return data
@@ -284,107 +219,6 @@ class _ObjectFile(io.RawIOBase):
         return data
 
 
-def retried(request: Callable[[], Result], give_up_s: float) -> Result:
-    """Run a request until it succeeds, fails for good, or has failed transiently for `give_up_s` seconds."""
-    give_up_at = time.monotonic() + give_up_s
-    pause_s = 0.2
-    while True:
-        try:
-            return request()
-        except Exception as error:
-            if not is_transient(error):
-                if plain := _in_plain_terms(error):
-                    raise plain from error
-                raise
-            if time.monotonic() + pause_s > give_up_at:
-                raise StoreUnavailable(f"object storage failed for {give_up_s:.0f} s: {describe(error)}") from error
-            log.log(logging.WARNING if pause_s > 1 else logging.DEBUG, "storage, will try again: %s", describe(error))
-        # Full jitter: workers that failed together must not return together.
-        time.sleep(random.uniform(0.5, 1.0) * pause_s)
-        pause_s = min(pause_s * 2, 10.0)
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether the same request may succeed later without anybody changing it."""
-    if isinstance(error, FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError):
-        return False
-    if _s3_code(error) in TRANSIENT_S3_CODES:
-        return True
-    if isinstance(error, PermissionError):
-        return False
-    if isinstance(error, ConnectionError | TimeoutError):
-        return True
-    if any(f"{kind.__module__}.{kind.__qualname__}" in TRANSIENT_TYPES for kind in type(error).__mro__):
-        return True
-    return isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS
-
-
-def _in_plain_terms(error: Exception) -> Exception | None:
-    """botocore's own refusals as Python's: no credentials is a permission, a name that cannot be is a value."""
-    name = f"{type(error).__module__}.{type(error).__qualname__}"
-    if name in ("botocore.exceptions.NoCredentialsError", "botocore.exceptions.PartialCredentialsError"):
-        return PermissionError(describe(error))
-    return ValueError(describe(error)) if name == "botocore.exceptions.ParamValidationError" else None
-
-
-def describe(error: BaseException) -> str:
-    """One line on an error, without credentials that stood in an address."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return f"{type(error).__name__}: {without_credentials(text)[:500]}"
-
-
-def without_credentials(text: str) -> str:
-    """The text with `user:password@` and the values of signed addresses' parameters taken out of it."""
-    return _SIGNATURE.sub(r"\1=***", _USER_INFO.sub("://***@", text))
-
-
-_USER_INFO = re.compile(r"://[^/\s@]+@")
-_SIGNATURE = re.compile(r"(?i)\b(X-Amz-[\w-]+|AWSAccessKeyId|Signature|sig|token|access_key|secret_key)=[^&\s\"']+")
-
-
-@lru_cache(maxsize=16)
-def filesystem(protocol: str, storage: Storage) -> Any:
-    """The process's fsspec file system for a protocol, made when first needed."""
-    if protocol in ("s3", "s3a"):
-        _retry_connections()
-    return fsspec.filesystem(protocol, skip_instance_cache=True, **fsspec_options(f"{protocol}://", storage))
-
-
-def _retry_connections() -> None:
-    """s3fs repeats a request by itself for some errors; a refused or lost connection is not among them by default."""
-    import s3fs.core
-
-    refused = s3fs.core.botocore.exceptions.ConnectionError
-    if refused not in s3fs.core.S3_RETRYABLE_ERRORS:
-        s3fs.core.add_retryable_error(refused)
-
-
-def fsspec_options(url: str, storage: Storage) -> dict[str, Any]:
-    """What fsspec needs to open an address."""
-    if not url.startswith(("s3://", "s3a://")):
-        return {}
-    client: dict[str, Any] = {}
-    if storage.region:
-        client["region_name"] = storage.region
-    return {
-        "anon": storage.anonymous,
-        "endpoint_url": storage.endpoint_url,
-        "client_kwargs": client,
-        "config_kwargs": {
-            "connect_timeout": min(10.0, storage.request_timeout_s),
-            "read_timeout": storage.request_timeout_s,
-            "retries": {"total_max_attempts": 1},  # s3fs and `retried` repeat
-        },
-        "use_listings_cache": False,
-    }
-
-
-def _s3_code(error: BaseException) -> str | None:
-    response: Mapping[str, Any] = getattr(error.__cause__, "response", None) or {}
-    code: str | None = response.get("Error", {}).get("Code")
-    return code
-
-
 def _entry(key: str, info: Mapping[str, Any]) -> Entry:
     modified = info.get("LastModified") or info.get("mtime") or info.get("last_modified") or 0.0
     if isinstance(modified, int | float):
@@ -395,42 +229,3 @@ def _entry(key: str, info: Mapping[str, Any]) -> Entry:
 
 def _is_local(fs: Any) -> bool:
     return "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
-
-
-def _is_temporary(name: str) -> bool:
-    base = name.rsplit("/", 1)[-1]
-    return base.startswith((".tmp-", ".probe-"))
-
-
-def _temporary_beside(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.parent / f".tmp-{uuid.uuid4().hex}"
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _create_local(path: Path, data: bytes) -> bool:
-    temporary = _temporary_beside(path)
-    try:
-        _write_synced(temporary, data)
-        # A hard link either makes the whole file appear under its name or fails because the name is taken.
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink(missing_ok=True)
-    return True
-
-
-def _replace_local(path: Path, data: bytes) -> None:
-    temporary = _temporary_beside(path)
-    try:
-        _write_synced(temporary, data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

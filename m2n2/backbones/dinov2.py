@@ -56,10 +56,10 @@ class Dinov2:
         """Self-attention of one image, see `m2n2.backbones.protocol.Backbone`."""
         h, w = self.grid
         query, key, scale = self._last_layer(self._pixels(image))  # (heads, 1 + N, d) twice
-        with_class = torch.zeros(1 + h * w, 1 + h * w, device=self.device)
-        add_head_mean(with_class, query, key, scale)
-        attention = with_class[1:, 1:]  # the class token comes first
-        return (attention / attention.sum(dim=1, keepdim=True)).view(h, w, h, w)
+        attention = torch.zeros(h * w, h * w, device=self.device)
+        add_head_mean(attention, query[:, 1:], key, scale)  # the class token comes first
+        attention /= attention.sum(dim=1, keepdim=True)
+        return attention.view(h, w, h, w)
 
     def _pixels(self, image: np.ndarray) -> torch.Tensor:
         h, w = self.grid

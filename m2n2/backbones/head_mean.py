@@ -20,19 +20,21 @@ def add_head_mean(
     Args:
         total: (N, N) float32, changed in place.
         query: (heads, N, d) of any dtype.
-        key: (heads, N, d), as `query`.
+        key: (heads, K, d), as `query`. The first K - N keys, such as a class token, take part in the softmax and are
+            left out of the total.
         scale: factor of the logits, usually 1/√d.
         weight: factor of the whole mean.
     """
     heads, cells, _ = query.shape
+    key_count = key.shape[1]
     queries = query.float() * scale
-    keys = key.float().transpose(1, 2).contiguous()  # (heads, d, N)
+    keys = key.float().transpose(1, 2).contiguous()  # (heads, d, K)
     chunk_bytes = CHUNK_BYTES_CPU if total.device.type == "cpu" else CHUNK_BYTES_GPU
-    rows = max(1, chunk_bytes // (cells * total.element_size()))
-    logits, probabilities = torch.empty(2, min(rows, cells), cells, device=total.device)
+    rows = max(1, chunk_bytes // (key_count * total.element_size()))
+    logits, probabilities = torch.empty(2, min(rows, cells), key_count, device=total.device)
     for start in range(0, cells, rows):
         chunk = total[start : start + rows]  # (rows, N)
         for head in range(heads):
             torch.mm(queries[head, start : start + rows], keys[head], out=logits[: len(chunk)])
             torch.softmax(logits[: len(chunk)], dim=-1, out=probabilities[: len(chunk)])
-            chunk.add_(probabilities[: len(chunk)], alpha=weight / heads)
+            chunk.add_(probabilities[: len(chunk), key_count - cells :], alpha=weight / heads)

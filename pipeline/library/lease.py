@@ -19,7 +19,8 @@ from types import TracebackType
 
 from pipeline.config import InvalidJob
 from pipeline.library.ledger import Holder, Night, Overtaken, State, append_state, read_state, state_key
-from pipeline.store import Store, StoreUnavailable
+from pipeline.retry import StoreUnavailable
+from pipeline.store import Store
 
 BEATS_AN_EXPIRY = 5
 CLOCK_KEY = "lease/clock"

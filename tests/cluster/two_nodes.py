@@ -55,6 +55,11 @@ class TwoNodes:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request to the dashboard needs."""
+        return {"Authorization": f"Bearer {TOKEN}"}
+
     def stop(self) -> None:
         """End what was started here, and nothing else."""
         mine = [psutil.Process(process.pid) for process in self._processes if process.poll() is None]
@@ -78,10 +83,9 @@ class TwoNodes:
 
     def _wait_for_dashboard(self) -> None:
         give_up_at = time.monotonic() + START_TIMEOUT_S
-        headers = {"Authorization": f"Bearer {TOKEN}"}
         while True:
             try:
-                requests.get(f"{self.dashboard_url}/api/jobs/", headers=headers, timeout=10).raise_for_status()
+                requests.get(f"{self.dashboard_url}/api/jobs/", headers=self.headers, timeout=10).raise_for_status()
                 return
             except requests.RequestException:
                 if time.monotonic() > give_up_at or self._processes[0].poll() is not None:

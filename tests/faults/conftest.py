@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.store import Storage, Store
+from pipeline.filesystem import Storage
+from pipeline.store import Store
 from tests.faults.cluster import Cluster
 from tests.faults.data import Photos
 from tests.faults.labelling import Labelling

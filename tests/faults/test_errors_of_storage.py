@@ -16,9 +16,12 @@ from fsspec.exceptions import FSTimeoutError
 from urllib3.exceptions import IncompleteRead
 
 from pipeline.config import InvalidJob, Limits, parse_job
+from pipeline.describe import describe
 from pipeline.failure import BadImage
+from pipeline.filesystem import Storage
 from pipeline.images import fetch_image
-from pipeline.store import Storage, Store, StoreUnavailable, describe, is_transient
+from pipeline.retry import StoreUnavailable, is_transient
+from pipeline.store import Store
 from tests.faults.conftest import a_store
 from tests.s3_server import S3Server
 

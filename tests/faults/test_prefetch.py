@@ -15,7 +15,7 @@ from pipeline.clicks import ObjectClicks
 from pipeline.config import Job, parse_job
 from pipeline.plan import ImageClicks
 from pipeline.prefetch import Prefetch
-from pipeline.store import StoreUnavailable
+from pipeline.retry import StoreUnavailable
 
 WIDTH, HEIGHT = 30, 20
 IMAGE_BYTES = 3 * WIDTH * HEIGHT

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pipeline.store import Storage, Store
+from pipeline.filesystem import Storage
+from pipeline.store import Store
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import a_store
 from tests.faults.labelling import Labelling

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.store import Storage, Store
+from pipeline.filesystem import Storage
+from pipeline.store import Store
 from tests.jobs.site import FakeLabeller, Site
 from tests.s3_server import S3Server
 

@@ -16,9 +16,10 @@ from pycocotools.coco import COCO
 from jobs.cluster import connected
 from pipeline.config import Job, parse_job
 from pipeline.failure import REASONS
+from pipeline.filesystem import Storage
 from pipeline.progress import read_status
 from pipeline.run import RunResult, run
-from pipeline.store import Storage, Store
+from pipeline.store import Store
 from tests.pipeline.make_data import click_rows, disc, encode, parquet, picture, put_dataset
 from tests.s3_server import S3Server, use_credentials
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import store as store_module
-from pipeline.store import Storage, Store, StoreUnavailable, is_transient, retried
+from pipeline.filesystem import Storage
+from pipeline.retry import StoreUnavailable
+from pipeline.store import Store
 from tests.s3_server import S3Server, free_ports
 
 
@@ -88,54 +89,7 @@ def test_glob_gives_full_addresses(store: Store) -> None:
     assert store.read(found[0]) == b"x"
 
 
-def test_a_write_that_fails_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def disk_full(path: Path, data: bytes) -> None:
-        path.write_bytes(data[:3])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(store_module, "_write_synced", disk_full)
-    store = Store(str(tmp_path))
-    with pytest.raises(OSError, match="No space left"):
-        store.put_new("parts/a", b"123456")
-    assert list(tmp_path.rglob("*")) == [tmp_path / "parts"]
-
-
-def test_what_passes_by_itself_is_retried_and_given_up_in_time() -> None:
-    answers = iter([ConnectionResetError("reset"), TimeoutError("slow"), "done"])
-
-    def request() -> str:
-        answer = next(answers)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    assert retried(request, give_up_s=30) == "done"
-
-    def down() -> None:
-        raise ConnectionRefusedError("refused")
-
-    with pytest.raises(StoreUnavailable, match="refused"):
-        retried(down, give_up_s=0.5)
-
-
 def test_a_server_that_is_not_there_is_unavailable() -> None:
     store = Store("s3://bucket/x", Storage(endpoint_url=f"http://127.0.0.1:{free_ports(1)[0]}", give_up_s=0.5))
     with pytest.raises(StoreUnavailable):
         store.read("k")
-
-
-@pytest.mark.parametrize(
-    ("error", "transient"),
-    [
-        (FileNotFoundError("x"), False),
-        (PermissionError("x"), False),
-        (FileExistsError("x"), False),
-        (ValueError("x"), False),
-        (ConnectionResetError("x"), True),
-        (TimeoutError("x"), True),
-        (OSError(16, "SlowDown"), True),
-        (OSError(28, "No space left on device"), False),
-    ],
-)
-def test_classes_of_errors(error: Exception, transient: bool) -> None:
-    assert is_transient(error) is transient

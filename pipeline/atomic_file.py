@@ -1,0 +1,54 @@
+"""Files on a disk that appear whole or not at all, as objects in a store do.
+
+The bytes are written and synced under a name of their own beside the target, which listings leave out (`is_temporary`).
+A rename then replaces the target; a hard link creates it, and is refused where it is there. A process killed at any
+moment leaves at most a `.tmp-` file behind.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+
+def create_file(path: Path, data: bytes) -> bool:
+    """Create a file with these bytes; False, and nothing changed, where it is there already."""
+    temporary = temporary_beside(path)
+    try:
+        _write_synced(temporary, data)
+        # A hard link either makes the whole file appear under its name or fails because the name is taken.
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Create or replace a file."""
+    temporary = temporary_beside(path)
+    try:
+        _write_synced(temporary, data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new name in the same folder, which is made if it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.parent / f".tmp-{uuid.uuid4().hex}"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file or object is one of ours in the making, or the probe of a store."""
+    return name.rsplit("/", 1)[-1].startswith((".tmp-", ".probe-"))
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

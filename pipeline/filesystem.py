@@ -1,0 +1,65 @@
+"""How object storage is reached: fsspec's file systems, made once a process when they are first needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import fsspec
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How to reach object storage. Credentials come from the environment, never from here.
+
+    Attributes:
+        endpoint_url: an S3-compatible server; None means the provider's own.
+        region: S3 region; None leaves it to the environment.
+        anonymous: read public buckets without credentials.
+        give_up_s: seconds of retries, with growing pauses, before a request counts as failed.
+        request_timeout_s: seconds until one request that is not answered is sent again.
+    """
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    anonymous: bool = False
+    give_up_s: float = 300.0
+    request_timeout_s: float = 30.0
+
+
+@lru_cache(maxsize=16)
+def filesystem(protocol: str, storage: Storage) -> Any:
+    """The process's fsspec file system for a protocol, made when first needed."""
+    if protocol in ("s3", "s3a"):
+        _retry_connections()
+    return fsspec.filesystem(protocol, skip_instance_cache=True, **fsspec_options(f"{protocol}://", storage))
+
+
+def _retry_connections() -> None:
+    """s3fs repeats a request by itself for some errors; a refused or lost connection is not among them by default."""
+    import s3fs.core
+
+    refused = s3fs.core.botocore.exceptions.ConnectionError
+    if refused not in s3fs.core.S3_RETRYABLE_ERRORS:
+        s3fs.core.add_retryable_error(refused)
+
+
+def fsspec_options(url: str, storage: Storage) -> dict[str, Any]:
+    """What fsspec needs to open an address."""
+    if not url.startswith(("s3://", "s3a://")):
+        return {}
+    client: dict[str, Any] = {}
+    if storage.region:
+        client["region_name"] = storage.region
+    return {
+        "anon": storage.anonymous,
+        "endpoint_url": storage.endpoint_url,
+        "client_kwargs": client,
+        "config_kwargs": {
+            "connect_timeout": min(10.0, storage.request_timeout_s),
+            "read_timeout": storage.request_timeout_s,
+            "retries": {"total_max_attempts": 1},  # s3fs and `retried` repeat
+        },
+        "use_listings_cache": False,
+    }

@@ -1,0 +1,79 @@
+"""One image after the device has done its share: its objects, and the CPU work that turns their maps into rows."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from m2n2.prompt import Prompt
+from pipeline.clicks import ObjectClicks
+from pipeline.describe import describe
+from pipeline.failure import Failure
+from pipeline.parts import Row, Size, error_row, mask_row
+
+if TYPE_CHECKING:
+    from m2n2 import Scene
+
+log = logging.getLogger("m2n2.labeler")
+
+
+class Refinement:
+    """The objects of one image, on their way from clicks to rows.
+
+    Attributes:
+        prompts: of the objects that have not failed.
+        scene: made from them on the device; None where there is nothing to segment.
+        device_s: seconds that took.
+    """
+
+    def __init__(self, size: Size | None) -> None:
+        self._size = size
+        self._failed: list[tuple[ObjectClicks, Failure]] = []
+        self._objects: list[ObjectClicks] = []
+        self.prompts: list[Prompt] = []
+        self.scene: Scene | None = None
+        self.device_s = 0.0
+
+    def add(self, clicks: ObjectClicks, failure: Failure | None) -> None:
+        """Take one object, which may have failed already."""
+        if failure is not None:
+            self._failed.append((clicks, failure))
+            return
+        self._objects.append(clicks)
+        points = [(click["x"], click["y"]) for click in clicks.clicks]
+        self.prompts.append(Prompt(points, [click["label"] for click in clicks.clicks]))
+
+    def fail_all(self, failure: Failure) -> None:
+        """Give all objects that have not failed this failure."""
+        self._failed += [(clicks, failure) for clicks in self._objects]
+        self._objects, self.prompts = [], []
+
+    def rows(self) -> list[Row]:
+        """Segment, in any thread: one row an object, a mask or an error."""
+        started = time.monotonic()
+        masks = []
+        if self.scene is not None:
+            try:
+                masks = self.scene.segment(self.prompts)
+            except Exception as error:
+                self.fail_all(segment_failure(error))
+        seconds = (self.device_s + time.monotonic() - started) / max(1, len(self._objects) + len(self._failed))
+        rows = [
+            mask_row(clicks, mask.mask, mask.score, seconds) for clicks, mask in zip(self._objects, masks, strict=True)
+        ]
+        return rows + [error_row(clicks, failure, self._size, seconds) for clicks, failure in self._failed]
+
+
+def segment_failure(error: Exception) -> Failure:
+    """An error row for one image; errors that leave the device unusable are raised again to end this worker."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError):
+        return Failure("device_memory", describe(error))
+    if isinstance(error, MemoryError):
+        return Failure("out_of_memory", describe(error))
+    if "CUDA error" in str(error):
+        raise error
+    log.exception("an image could not be segmented")
+    return Failure("internal", describe(error))
