@@ -1,6 +1,6 @@
 """Mean IoU after one click an object, by the whole pipeline: `m2n2 label` on photos with ground truth.
 
-    python benchmarks/grabcut.py --data DIR [--grid 64] [--weights dinov2-small]
+    python -m benchmarks.grabcut --data DIR [--grid 64] [--weights dinov2-small]
 
 DIR holds `images/NAME.*` and `masks/NAME.png` (a pixel above 0 is foreground), such as the GrabCut data set (Rother et
 al. 2004). The click is the protocol's first: the pixel furthest from the border of the ground truth.

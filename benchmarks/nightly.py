@@ -111,8 +111,8 @@ def measure(directory: Path, store: Store, objects: int) -> list[Step]:
     put_clicks(store, "02", hundredth, directory)
     steps.append(run("night with 1% new", store, [*stand_in, "2026-01-03"]))
     assert steps[-1].labelled == len(hundredth) * OBJECTS_AN_IMAGE, "more than the new 1% was touched"
-    for entry in list(store.listing("photos/0000"))[: len(hundredth)]:
-        store.put(entry.key, b"edited")
+    for number in range(len(hundredth)):
+        store.put(f"photos/{photo(number)}", b"edited")
     steps.append(run("night with 1% of the images changed", store, [*stand_in, "2026-01-04"]))
     steps.append(run("night with nothing new, after 3 nights", store, [*command, "2026-01-05"]))
     export = ["-m", "jobs.cli", "export", store.url("library"), "--to", str(directory / "instances.json")]
@@ -134,7 +134,7 @@ def run(name: str, store: Store, arguments: list[str]) -> Step:
     last = json.loads(store.read("library/last.json"))
     touched = last["diff"]["new"] + last["diff"]["changed"] if "export" not in arguments else 0
     cpu_seconds = usage.ru_utime + usage.ru_stime
-    step = Step(name, round(seconds, 1), round(cpu_seconds, 1), usage.ru_maxrss // 1000, touched)
+    step = Step(name, round(seconds, 1), round(cpu_seconds, 1), usage.ru_maxrss * 1024 // 1_000_000, touched)
     sys.stderr.write(f"{step}\n")
     return step
 

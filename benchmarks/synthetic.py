@@ -51,17 +51,19 @@ class SyntheticImages(AbstractFileSystem):
         return self._png[start:end]
 
 
-class UniformAttention:
-    """A backbone that does nothing: every cell attends to every cell alike."""
+class LocalAttention:
+    """A backbone that looks at nothing: every cell attends to those near it."""
 
     def __init__(self, weights: object, device: str, dtype: str, grid: int | None) -> None:
         self.device = torch.device(device)
-        self._side = grid or GRID
+        side = grid or GRID
+        places = torch.from_numpy(np.indices((side, side)).reshape(2, -1).T.astype(np.float32))  # (N, 2)
+        attention = torch.softmax(-(torch.cdist(places, places) ** 2) / 8, dim=1)
+        self._attention = attention.view(side, side, side, side)
 
     def attention(self, image: np.ndarray) -> torch.Tensor:
         """See m2n2.backbones.protocol.Backbone."""
-        side = self._side
-        return torch.full((side, side, side, side), 1 / side**2)
+        return self._attention.clone()
 
 
 def write_clicks(directory: Path, objects: int) -> int:

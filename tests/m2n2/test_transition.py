@@ -54,6 +54,21 @@ def test_acceleration_takes_fewer_rounds_and_reports_them() -> None:
     assert fast.rounds == plain.rounds < Settings().sinkhorn_max_rounds
 
 
+@pytest.mark.parametrize("leak", [1e-2, 1e-3, 1e-4])
+def test_nearly_separate_parts_reach_the_limit_that_plain_rounds_miss(leak: float) -> None:
+    attention = np.random.default_rng(0).random((36, 36))
+    attention[:18, 18:] *= leak
+    attention[18:, :18] *= leak
+    attention[0, 18] = 0.5  # mass has to move to the other part, and hardly can
+    limit = oracle.transition(attention, rounds=200_000)
+    assert np.abs(limit.sum(axis=0) - 1).max() < 1e-12
+    accelerated = transition_operator(torch.from_numpy(attention), Settings(), overwrite=False)
+    plain = transition_operator(torch.from_numpy(attention), Settings.reference(), overwrite=False)
+    assert accelerated.rounds < plain.rounds
+    np.testing.assert_allclose(dense(accelerated), limit, atol=2e-6)
+    assert np.abs(dense(plain) - limit).max() > 1e-3
+
+
 def test_rounds_are_limited() -> None:
     operator = transition_operator(matrix(3, (8, 8), 3.0), Settings(sinkhorn_max_rounds=2), overwrite=False)
     assert operator.rounds == 2

@@ -1,0 +1,41 @@
+"""The benchmarks run to their end, on sizes too small to tell anything."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def run(*arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_head(tmp_path: Path) -> None:
+    report = tmp_path / "head.json"
+    small = ("--grids", "8", "12", "--megapixels", "0.02", "1.2", "--clicks", "1", "3", "--repeats", "1")
+    assert "first call" in run("benchmarks.head", *small, "--json", str(report))
+    assert len(json.loads(report.read_text())["rows"]) == 8
+
+
+@pytest.mark.parametrize("store", [(), ("--s3",)])
+def test_scale(tmp_path: Path, store: tuple[str, ...]) -> None:
+    report = tmp_path / "scale.json"
+    run("benchmarks.scale", "--objects", "4000", "--shard-images", "16", "--report", str(report), *store)
+    figures = json.loads(report.read_text())
+    assert sum(figures[part]["shards"] for part in ("one_worker", "restarted", "two_workers")) == 50
+    assert figures["listing"]["parts"] == 50
+
+
+@pytest.mark.parametrize("store", [(), ("--s3",)])
+def test_nightly(tmp_path: Path, store: tuple[str, ...]) -> None:
+    report = tmp_path / "nightly.json"
+    run("benchmarks.nightly", "--objects", "1000", "--report", str(report), *store)
+    assert [step["labelled"] for step in json.loads(report.read_text())] == [1000, 0, 10, 10, 0, 0]
