@@ -112,6 +112,7 @@ def all_masks(numbers: range) -> list[tuple[str, str, bool]]:
     return [(f"{number:04d}.png", name, True) for number in numbers for name in ("0", "1")]
 
 
+@pytest.mark.slow  # tests/jobs/test_nights.py has it without the cluster
 @pytest.mark.timeout(900)
 def test_a_night_killed_and_continued_and_two_at_once(start: Start, data: Store, tmp_path: Path) -> None:
     config = tmp_path / "nightly.yaml"

@@ -30,6 +30,7 @@ def unsteady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     server.stop()
 
 
+@pytest.mark.slow  # more than a minute, whatever the machine
 def test_the_server_is_stopped_for_20_s_and_frozen_for_10_s(
     labelling: Make, undisturbed: Labelling, unsteady: S3Server, cluster: Cluster
 ) -> None:
