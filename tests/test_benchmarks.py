@@ -20,7 +20,7 @@ def run(*arguments: str) -> str:
 
 def test_head(tmp_path: Path) -> None:
     report = tmp_path / "head.json"
-    small = ("--grids", "8", "12", "--megapixels", "0.02", "1.2", "--clicks", "1", "3", "--repeats", "1")
+    small = ("--grids", "12", "16", "--megapixels", "0.01", "0.02", "--clicks", "1", "3", "--repeats", "1")
     assert "first call" in run("benchmarks.head", *small, "--json", str(report))
     assert len(json.loads(report.read_text())["rows"]) == 8
 
@@ -28,10 +28,10 @@ def test_head(tmp_path: Path) -> None:
 @pytest.mark.parametrize("store", [(), ("--s3",)])
 def test_scale(tmp_path: Path, store: tuple[str, ...]) -> None:
     report = tmp_path / "scale.json"
-    run("benchmarks.scale", "--objects", "4000", "--shard-images", "16", "--report", str(report), *store)
+    run("benchmarks.scale", "--objects", "12000", "--shard-images", "16", "--report", str(report), *store)
     figures = json.loads(report.read_text())
-    assert sum(figures[part]["shards"] for part in ("one_worker", "restarted", "two_workers")) == 50
-    assert figures["listing"]["parts"] == 50
+    assert all(figures[part]["shards"] > 0 for part in ("one_worker", "restarted", "two_workers"))
+    assert figures["listing"]["parts"] == 150
 
 
 @pytest.mark.parametrize("store", [(), ("--s3",)])
