@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tests.faults.cluster import Cluster
 
 FINISH_S = 240.0
+SECONDS_AN_IMAGE = 0.3  # a run that three workers share still takes seconds, in which it can be disturbed
 EXPORT = "export/coco/instances.json"
 
 
@@ -157,7 +158,11 @@ class Labelling:
             "images": self.photos.images,
             "clicks": self.photos.clicks,
             "output": self.output.root,
-            "backbone": {"name": "tests.faults.backbones:Vulnerable", "grid": 6, "options": {"seconds": 0.1}},
+            "backbone": {
+                "name": "tests.faults.backbones:Vulnerable",
+                "grid": 6,
+                "options": {"seconds": SECONDS_AN_IMAGE},
+            },
             "workers": {"count": 1, "gpus": 0, "cpus": 1},
             "shard_images": 2,
             "storage": {"endpoint_url": self.output.storage.endpoint_url},

@@ -23,7 +23,7 @@ def let_it_work(labelling: Labelling, seed: int) -> None:
     """Until some parts are there, a random number, and a little longer."""
     moment = random.Random(seed)
     labelling.wait_for_parts(moment.randrange(1, 9), labelling.drivers[-1])
-    time.sleep(moment.uniform(0.0, 0.5))
+    time.sleep(moment.uniform(0.0, 0.4))
 
 
 @pytest.mark.parametrize("seed", MOMENTS)
