@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+USER_INFO = re.compile(r"://[^/\s@]+@")
+SIGNATURE = re.compile(r"(?i)\b(X-Amz-[\w-]+|AWSAccessKeyId|Signature|sig|token|access_key|secret_key)=[^&\s\"']+")
+
 
 def describe(error: BaseException) -> str:
     """One line on an error, without credentials that stood in an address."""
@@ -13,8 +16,4 @@ def describe(error: BaseException) -> str:
 
 def without_credentials(text: str) -> str:
     """The text with `user:password@` and the values of signed addresses' parameters taken out of it."""
-    return _SIGNATURE.sub(r"\1=***", _USER_INFO.sub("://***@", text))
-
-
-_USER_INFO = re.compile(r"://[^/\s@]+@")
-_SIGNATURE = re.compile(r"(?i)\b(X-Amz-[\w-]+|AWSAccessKeyId|Signature|sig|token|access_key|secret_key)=[^&\s\"']+")
+    return SIGNATURE.sub(r"\1=***", USER_INFO.sub("://***@", text))

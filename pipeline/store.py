@@ -1,4 +1,4 @@
-"""Object storage: the one place that speaks fsspec.
+"""Object storage: beside pipeline/filesystem.py, which opens it, the one place that speaks fsspec.
 
 The exactly-once rule of the pipeline rests on two operations of this file: `put_new`, which makes a whole object
 appear under its key or nothing, and never replaces one that is there; and `listing`, which no cache ever answers.
