@@ -30,10 +30,10 @@ import torch
 from PIL import Image
 
 from m2n2 import Prompt, Scene, Settings
-from m2n2.bounded_cache import BoundedCache
 from m2n2.flood_fill import flood_fill
+from m2n2.kernels.bounded_cache import BoundedCache
+from m2n2.kernels.parallel import run_parallel
 from m2n2.markov_map import markov_maps, start_states
-from m2n2.parallel import run_parallel
 from m2n2.scene import CLICK_CACHE_BYTES
 from m2n2.threshold import candidates
 from m2n2.upsampling import upsample

@@ -31,10 +31,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipeline.filesystem import Storage
 from pipeline.library.config import load_nightly
 from pipeline.library.nights import run_nights
-from pipeline.store import Store
+from pipeline.storage.filesystem import Storage
+from pipeline.storage.store import Store
 from tests.jobs.site import FakeLabeller
 from tests.s3_server import S3Server, use_credentials
 

@@ -151,8 +151,8 @@ def work_itself_ms(rounds: int = 5, images_a_round: int = 100) -> tuple[float, f
 
     from m2n2 import Prompt, Scene
     from pipeline.clicks import ObjectClicks
-    from pipeline.images import decode_image
     from pipeline.parts import mask_row
+    from pipeline.worker.images import decode_image
 
     torch.set_num_threads(1)
     data = SyntheticImages(skip_instance_cache=True).cat_file("any")

@@ -19,13 +19,13 @@ from jobs.notice import send_notice
 from m2n2.errors import InvalidAttention, InvalidWeights
 from pipeline.clicks import InvalidClicks
 from pipeline.config import InvalidJob, Job, load_job
-from pipeline.filesystem import Storage
 from pipeline.plan import PlanMismatch, find_or_make_plan
-from pipeline.retry import StoreUnavailable
-from pipeline.store import Store
+from pipeline.storage.filesystem import Storage
+from pipeline.storage.retry import StoreUnavailable
+from pipeline.storage.store import Store
 
 if TYPE_CHECKING:
-    from pipeline.run import Retry
+    from pipeline.driver.run import Retry
 
 BAD_INPUT = (InvalidJob, InvalidClicks, InvalidWeights, InvalidAttention, PlanMismatch)
 EXIT_INCOMPLETE, EXIT_BAD_INPUT = 1, 2
@@ -124,7 +124,7 @@ def _label(options: argparse.Namespace) -> int:
 def label(job: Job, address: str | None = None, retry: Retry | None = None) -> int:
     """Run a job on a cluster or on this machine and say how it ended; returns the exit code."""
     from jobs.cluster import connected
-    from pipeline.run import run
+    from pipeline.driver.run import run
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -156,7 +156,7 @@ def _nightly(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from pipeline.progress import read_status
+    from pipeline.driver.progress import read_status
 
     status = read_status(Store(options.output, _storage(options)))
     if status is None:
@@ -189,22 +189,20 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _fetch_weights(options: argparse.Namespace) -> int:
-    from m2n2.backbones.fetch import fetch_weights
-    from pipeline.filesystem import fsspec_options
+    from pipeline.weights.fetch import fetch_weights
 
-    storage_options = fsspec_options(options.to or "", _storage(options))
-    place = fetch_weights(options.name, options.to, options.source, storage_options=storage_options)
+    place = fetch_weights(options.name, options.to, options.source, _storage(options))
     say(str(place))
     return 0
 
 
 def _check_backbone(options: argparse.Namespace) -> int:
     from m2n2.backbones.check import report_backbone
-    from pipeline.filesystem import fsspec_options
+    from pipeline.weights.node_cache import weights_on_this_node
 
-    storage_options = fsspec_options(options.weights or "", _storage(options))
+    weights = options.weights and weights_on_this_node(options.weights, _storage(options))
     known = {"device": options.device, "dtype": options.dtype, "grid": options.grid}
-    say(str(report_backbone(options.name, options.weights, **known, storage_options=storage_options)))
+    say(str(report_backbone(options.name, weights, **known)))
     return 0
 
 

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.logging import RichHandler
 from rich.text import Text
 
-from pipeline.progress import Snapshot, Status
+from pipeline.driver.progress import Snapshot, Status
 
 LOG_PROGRESS_EVERY_S = 30.0
 

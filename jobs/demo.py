@@ -40,7 +40,7 @@ OVERLAY_HEIGHT = 360
 def demo(directory: Path) -> int:
     """Fetch the small weights, label the photos, draw the masks; returns the run's exit code."""
     from jobs.cli import label
-    from m2n2.backbones.fetch import fetch_weights
+    from pipeline.weights.fetch import fetch_weights
 
     started = time.monotonic()
     directory.mkdir(parents=True, exist_ok=True)

@@ -14,8 +14,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from m2n2.four_neighbours import four_neighbours
-from m2n2.radix_sort import stable_order
+from m2n2.kernels.four_neighbours import four_neighbours
+from m2n2.kernels.radix_sort import stable_order
 
 UNSEEN = np.float32(-1.0)
 WAITING = np.float32(-2.0)

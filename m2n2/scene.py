@@ -10,13 +10,13 @@ from functools import partial
 import numpy as np
 import torch
 
-from m2n2.bounded_cache import BoundedCache
 from m2n2.errors import InvalidAttention, InvalidImage, InvalidPrompt, OperatorReleased
 from m2n2.flood_fill import flood_fill
 from m2n2.full_size import carry_mask, working_image
+from m2n2.kernels.bounded_cache import BoundedCache
+from m2n2.kernels.parallel import run_parallel
 from m2n2.markov_map import markov_maps, start_states
 from m2n2.nearest_neighbour import keep_apart, mark_points, object_distance, stability
-from m2n2.parallel import run_parallel
 from m2n2.prompt import Point, Prompt
 from m2n2.settings import Settings
 from m2n2.threshold import Candidates, best_threshold, candidates

@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from m2n2.four_neighbours import four_neighbours
-from m2n2.radix_sort import stable_order
+from m2n2.kernels.four_neighbours import four_neighbours
+from m2n2.kernels.radix_sort import stable_order
 
 OUTSIDE, BORDER, INSIDE = 0, 1, 2
 

@@ -21,10 +21,10 @@ import torch
 from numba import njit
 
 from m2n2.errors import InvalidAttention
-from m2n2.fast_exponential import exp2, log2
-from m2n2.parallel import run_parallel, strips
+from m2n2.kernels.fast_exponential import exp2, log2
+from m2n2.kernels.parallel import run_parallel, strips
+from m2n2.kernels.thin_product import thin_product
 from m2n2.settings import Settings
-from m2n2.thin_product import thin_product
 
 TEMPER_ROWS = 64
 SWEEP_ROWS = 512  # rows whose sums are added in float32; the sums of strips are added in float64

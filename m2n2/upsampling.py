@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from numba import njit
 
-from m2n2.fast_exponential import exp2
-from m2n2.parallel import run_parallel, strips
+from m2n2.kernels.fast_exponential import exp2
+from m2n2.kernels.parallel import run_parallel, strips
 from m2n2.settings import Settings
 
 STRIP_ROWS = 16

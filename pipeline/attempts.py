@@ -10,7 +10,7 @@ from itertools import chain, count, groupby
 
 from pipeline.parts import Row, failures, finished_shards, read_part
 from pipeline.plan import ImageClicks, Plan, load_plan, read_shard, write_plan
-from pipeline.store import Store
+from pipeline.storage.store import Store
 
 
 def all_attempts(store: Store) -> list[Plan]:

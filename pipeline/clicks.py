@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from pipeline.describe import describe
 from pipeline.failure import Failure
-from pipeline.store import Entry, Store
+from pipeline.storage.store import Entry, Store
 
 CLICK = pa.struct(
     [("x", pa.float64()), ("y", pa.float64()), ("label", pa.bool_()), ("file", pa.int32()), ("row", pa.int64())]
@@ -194,6 +194,19 @@ def find_click_files(patterns: Sequence[str], store: Store) -> list[Entry]:
             raise InvalidClicks(f"{pattern}: no such file; expected at least one Parquet file of clicks")
         files.update({entry.key: entry for entry in found})
     return [files[key] for key in sorted(files)]
+
+
+def outside_root(key: str) -> str | None:
+    """Why an image key would leave the images root, or None where it stays below it."""
+    if "://" in key or "::" in key:
+        return "it is an address of its own"
+    if key.startswith("/"):
+        return "it is an absolute path"
+    if "\\" in key or "\0" in key:
+        return "it has a backslash or a zero byte"
+    if ".." in key.split("/"):
+        return "it climbs out of the root with '..'"
+    return None
 
 
 def _read_all(files: Sequence[str], store: Store, images_root: str) -> Iterator[pa.RecordBatch]:

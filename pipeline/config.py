@@ -13,8 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from m2n2.backbones import BUILT_IN
 from m2n2.settings import Settings
 from pipeline.describe import without_credentials
-from pipeline.filesystem import Storage
-from pipeline.store import Store
+from pipeline.storage.filesystem import Storage
+from pipeline.storage.store import Store
 
 STRICT = ConfigDict(frozen=True, extra="forbid")
 

@@ -20,7 +20,7 @@ from pycocotools import mask as coco_mask
 from pipeline.clicks import ObjectClicks
 from pipeline.failure import Failure
 from pipeline.plan import ImageClicks, Plan, PlanMismatch
-from pipeline.store import Store
+from pipeline.storage.store import Store
 
 ERROR = pa.struct(
     [("stage", pa.string()), ("reason", pa.string()), ("message", pa.string()), ("retryable", pa.bool_())]

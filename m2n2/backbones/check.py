@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +79,6 @@ def report_backbone(
     grid: int | tuple[int, int] | None = None,
     *,
     sha256: str | None = None,
-    storage_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> BackboneReport:
     """Load a backbone, check it twice, and compare with float32 if it is not that itself.
@@ -88,7 +86,7 @@ def report_backbone(
     Args and errors are those of `m2n2.backbones.load_backbone`; `InvalidAttention` as in `check_backbone`.
     """
     known: dict[str, Any] = {"weights": weights, "device": device, "grid": grid, "sha256": sha256}
-    known |= {"storage_options": storage_options, **options}
+    known |= options
     start = time.perf_counter()
     backbone = load_backbone(name, dtype=dtype, **known)
     load_seconds = time.perf_counter() - start

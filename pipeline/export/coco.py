@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pipeline.parts import Row
-from pipeline.store import Store
+from pipeline.storage.store import Store
 
 # Called with the columns that are needed; gives the rows image after image, in the same order at every call.
 ImageRows = Callable[[Sequence[str]], Iterator[list[Row]]]

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.clicks import ObjectClicks
 from pipeline.library.index import Known
 from pipeline.plan import ImageClicks
-from pipeline.store import Store
+from pipeline.storage.store import Store
 
 Kind = Literal["new", "changed", "restored", "removed", "unchanged"]
 CHANGES = pa.schema(

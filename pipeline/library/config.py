@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, Field
 
 from pipeline.config import STRICT, InvalidJob, Job, parse_job
-from pipeline.store import Store
+from pipeline.storage.store import Store
 
 
 class Growth(BaseModel):

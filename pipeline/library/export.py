@@ -16,7 +16,7 @@ from pipeline.library.index import Index, open_database, stream
 from pipeline.library.ledger import read_state
 from pipeline.parts import PART, Row
 from pipeline.plan import fingerprint_of
-from pipeline.store import Store
+from pipeline.storage.store import Store
 
 
 def export_library(library: Store, target: Store, key: str) -> str:

@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.store import Store
+from pipeline.storage.store import Store
 
 INDEX = pa.schema(
     [

@@ -19,8 +19,8 @@ from types import TracebackType
 
 from pipeline.config import InvalidJob
 from pipeline.library.ledger import Holder, Night, Overtaken, State, append_state, read_state, state_key
-from pipeline.retry import StoreUnavailable
-from pipeline.store import Store
+from pipeline.storage.retry import StoreUnavailable
+from pipeline.storage.store import Store
 
 BEATS_AN_EXPIRY = 5
 CLOCK_KEY = "lease/clock"

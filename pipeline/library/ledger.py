@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from pipeline.store import Store
+from pipeline.storage.store import Store
 
 STATE_KEY = re.compile(r"ledger/(\d{10})\.json$")
 

@@ -16,6 +16,7 @@ from typing import Literal
 
 from pipeline.clicks import ClickTable, find_click_files
 from pipeline.config import Job
+from pipeline.driver.progress import Snapshot
 from pipeline.library.changes import Changes, read_etags, write_etags
 from pipeline.library.config import Nightly
 from pipeline.library.index import Index
@@ -32,8 +33,7 @@ from pipeline.plan import (
     shard_size,
     write_plan,
 )
-from pipeline.progress import Snapshot
-from pipeline.store import Store
+from pipeline.storage.store import Store
 
 LAST_KEY = "last.json"
 
@@ -156,7 +156,7 @@ class _Driver:
 
     def _label(self, night: Night, plan: Plan, began: str) -> NightReport:
         # Ray is a second and a hundred megabytes that a night with nothing new does without.
-        from pipeline.run import run
+        from pipeline.driver.run import run
 
         job = self._job.model_copy(update={"output": self._store_of(night).root})
         log.info("night %s: %d objects in %d images to label", night.date, plan.objects, plan.images)

@@ -20,7 +20,7 @@ from pipeline.failure import REASONS
 from pipeline.library.index import INDEX, open_database, stream
 from pipeline.parts import part_key
 from pipeline.plan import Plan
-from pipeline.store import Store
+from pipeline.storage.store import Store
 
 RESULT = pa.schema([("image", pa.string()), ("object", pa.string()), ("reason", pa.string()), ("part", pa.string())])
 DIFF = pa.schema(

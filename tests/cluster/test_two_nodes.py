@@ -19,9 +19,9 @@ import yaml
 
 from jobs.submit import submission_name
 from pipeline.attempts import all_attempts, newest_rows
-from pipeline.filesystem import Storage
 from pipeline.library.ledger import read_state
-from pipeline.store import Store
+from pipeline.storage.filesystem import Storage
+from pipeline.storage.store import Store
 from tests.cluster.two_nodes import TwoNodes
 from tests.pipeline.make_data import click_rows, encode, parquet, picture
 from tests.s3_server import S3Server

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.filesystem import Storage
-from pipeline.store import Store
+from pipeline.storage.filesystem import Storage
+from pipeline.storage.store import Store
 from tests.faults.cluster import Cluster
 from tests.faults.data import Photos
 from tests.faults.labelling import Labelling

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline.store import Store
+from pipeline.storage.store import Store
 
 WIDTH, HEIGHT = 48, 32
 CLICKS = {"square": (16.0, 16.0), "ground": (40.0, 8.0)}

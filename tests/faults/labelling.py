@@ -17,9 +17,9 @@ import psutil
 import yaml
 
 from pipeline.attempts import all_attempts
-from pipeline.filesystem import Storage
 from pipeline.parts import read_part
-from pipeline.store import Store
+from pipeline.storage.filesystem import Storage
+from pipeline.storage.store import Store
 from tests.faults.data import Photos
 from tests.faults.processes import clean_environment, wait_until, workers_among
 from tests.s3_server import S3Server

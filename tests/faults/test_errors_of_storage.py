@@ -18,10 +18,10 @@ from urllib3.exceptions import IncompleteRead
 from pipeline.config import InvalidJob, Limits, parse_job
 from pipeline.describe import describe
 from pipeline.failure import BadImage
-from pipeline.filesystem import Storage
-from pipeline.images import fetch_image
-from pipeline.retry import StoreUnavailable, is_transient
-from pipeline.store import Store
+from pipeline.storage.filesystem import Storage
+from pipeline.storage.retry import StoreUnavailable, is_transient
+from pipeline.storage.store import Store
+from pipeline.worker.images import fetch_image
 from tests.faults.conftest import a_store
 from tests.s3_server import S3Server
 

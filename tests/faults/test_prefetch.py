@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import prefetch as prefetch_module
 from pipeline.clicks import ObjectClicks
 from pipeline.config import Job, parse_job
 from pipeline.plan import ImageClicks
-from pipeline.prefetch import Prefetch
-from pipeline.retry import StoreUnavailable
+from pipeline.storage.retry import StoreUnavailable
+from pipeline.worker import prefetch as prefetch_module
+from pipeline.worker.prefetch import Prefetch
 
 WIDTH, HEIGHT = 30, 20
 IMAGE_BYTES = 3 * WIDTH * HEIGHT

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pipeline.filesystem import Storage
-from pipeline.store import Store
+from pipeline.storage.filesystem import Storage
+from pipeline.storage.store import Store
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import a_store
 from tests.faults.labelling import Labelling

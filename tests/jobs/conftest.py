@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.filesystem import Storage
-from pipeline.store import Store
+from pipeline.storage.filesystem import Storage
+from pipeline.storage.store import Store
 from tests.jobs.site import FakeLabeller, Site
 from tests.s3_server import S3Server
 

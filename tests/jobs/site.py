@@ -15,14 +15,14 @@ import pytest
 
 from pipeline.clicks import ObjectClicks
 from pipeline.config import Job
+from pipeline.driver.run import RunResult
 from pipeline.failure import Failure
 from pipeline.library.config import Nightly, parse_nightly
 from pipeline.library.export import export_library
 from pipeline.library.nights import NightReport, run_nights
 from pipeline.parts import commit_part, error_row, finished_shards, mask_row
 from pipeline.plan import Plan, read_shard
-from pipeline.run import RunResult
-from pipeline.store import Store
+from pipeline.storage.store import Store
 from tests.pipeline.make_data import parquet
 
 Key = tuple[str, str]
@@ -33,7 +33,7 @@ class Killed(BaseException):
 
 
 class FakeLabeller:
-    """Takes the place of pipeline.run.run: same parts, same result, masks as wide as the last click's x.
+    """Takes the place of pipeline.driver.run.run: same parts, same result, masks as wide as the last click's x.
 
     Attributes:
         labelled: every (image, object) that it labelled, in order.
@@ -47,7 +47,7 @@ class FakeLabeller:
         self.shards_to_live: int | None = None
         self.connections = 0
         self.before_return: Callable[[], None] = lambda: None
-        monkeypatch.setattr("pipeline.run.run", self.run)
+        monkeypatch.setattr("pipeline.driver.run.run", self.run)
 
     @contextmanager
     def connect(self, job: Job) -> Iterator[None]:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from jobs.cli import build_parser, main
-from pipeline.store import Store
+from pipeline.storage.store import Store
 from tests.pipeline.make_data import put_dataset
 
 COMMAND_LINE = """

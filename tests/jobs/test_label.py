@@ -14,9 +14,9 @@ import yaml
 from pycocotools.coco import COCO
 
 from jobs.demo import CLICKS, photos
-from m2n2.backbones.fetch import fetch_weights
-from pipeline.filesystem import Storage
-from pipeline.store import Store
+from pipeline.storage.filesystem import Storage
+from pipeline.storage.store import Store
+from pipeline.weights.fetch import fetch_weights
 from tests.pipeline.make_data import parquet
 from tests.s3_server import S3Server, credentials
 from tests.tiny_stable_diffusion import build_tiny_stable_diffusion

@@ -14,7 +14,7 @@ from pipeline.config import InvalidJob
 from pipeline.library import lease as lease_module
 from pipeline.library.lease import Lease, LeaseHeld, LeaseLost, take_lease
 from pipeline.library.ledger import Night, Overtaken, State, append_state, is_library, read_state
-from pipeline.store import Store
+from pipeline.storage.store import Store
 from tests.jobs.site import Site
 
 NIGHT = Night("2026-01-01", "runs/2026-01-01")

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import InvalidJob
+from pipeline.driver.progress import read_status
 from pipeline.library.ledger import read_state
 from pipeline.plan import load_plan
-from pipeline.progress import read_status
-from pipeline.store import Store
+from pipeline.storage.store import Store
 from tests.jobs.site import Killed, Site, area_of
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline.store import Store
+from pipeline.storage.store import Store
 
 DISCS = [((30, 30), (220, 40, 40)), ((66, 44), (40, 60, 220))]  # centre (x, y), colour
 RADIUS = 14

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.clicks import ClickTable, InvalidClicks, ObjectClicks, find_click_files
-from pipeline.store import Store
+from pipeline.clicks import ClickTable, InvalidClicks, ObjectClicks, find_click_files, outside_root
+from pipeline.storage.store import Store
 from tests.pipeline.make_data import parquet
 
 
@@ -139,3 +139,16 @@ def test_every_click_is_there_once_whatever_the_order_of_rows(
     assert found == sorted((image, name, float(x), label) for image, name, x, label in rows)
     keys = [(each.image, each.object) for each in objects]
     assert len(keys) == len(set(keys))
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["../a.jpg", "a/../../b.jpg", "/etc/passwd", "s3://other/a.jpg", "file:///a", "http://h/a", "a\\..\\b", "a\0"],
+)
+def test_keys_that_leave_the_root_are_recognised(key: str) -> None:
+    assert outside_root(key)
+
+
+@pytest.mark.parametrize("key", ["a.jpg", "deep/er/a b.jpg", "..a.jpg", "a..b/c.jpg", "ümlaut/图.png"])
+def test_keys_below_the_root_are_fine(key: str) -> None:
+    assert outside_root(key) is None

@@ -17,7 +17,7 @@ from pipeline.clicks import ClickTable, InvalidClicks, find_click_files
 from pipeline.config import parse_job
 from pipeline.failure import REASONS
 from pipeline.plan import planned_images
-from pipeline.store import Store
+from pipeline.storage.store import Store
 
 DAMAGED = 300
 ROWS = 40

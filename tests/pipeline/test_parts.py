@@ -23,7 +23,7 @@ from pipeline.parts import (
     read_part,
 )
 from pipeline.plan import Plan, find_or_make_plan, read_shard
-from pipeline.store import Store
+from pipeline.storage.store import Store
 from tests.pipeline.make_data import put_dataset
 
 

@@ -20,7 +20,7 @@ from pipeline.plan import (
     shard_size,
     write_plan,
 )
-from pipeline.store import Store
+from pipeline.storage.store import Store
 from tests.pipeline.make_data import click_rows, parquet, put_dataset
 
 

@@ -57,7 +57,7 @@ def test_the_default_weights_come_from_the_cache(tiny_sd2, monkeypatch, tmp_path
 
 def test_naming_backbones_and_weights_imports_neither_torch_nor_fsspec():
     """The driver of a run does so, on a machine that may have no GPU and little memory."""
-    code = "import sys, m2n2.backbones, m2n2.backbones.weights, m2n2.backbones.fetch; print(*sorted(sys.modules))"
+    code = "import sys, m2n2.backbones, m2n2.backbones.weights; print(*sorted(sys.modules))"
     loaded = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )

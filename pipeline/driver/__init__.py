@@ -1,0 +1,1 @@
+"""One process a run: plans, feeds the workers, watches them and counts. It never loads torch."""

@@ -1,0 +1,294 @@
+"""The workers: Ray actors that are made, watched, replaced, and given tasks only once they have said they are ready."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import ray
+from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
+
+from m2n2.errors import InvalidAttention, InvalidWeights
+from pipeline.config import Job
+from pipeline.describe import describe
+from pipeline.parts import ForeignPart
+from pipeline.plan import Plan, PlanDamaged
+from pipeline.storage.retry import StoreUnavailable
+from pipeline.tasks import Place, Progress, Task, TaskReport
+from pipeline.worker.labeler import Labeler
+
+TASKS_IN_FLIGHT = 2
+PROGRESS_EVERY_S = 1.0
+COUNT_AGAIN_EVERY_S = 10.0
+FAILED_STARTS_ALLOWED = 3
+UNREACHABLE_S = 120.0  # by then Ray has found out whether a node that does not answer is dead
+FATAL = (InvalidWeights, InvalidAttention, ForeignPart, PlanDamaged)
+
+# Ray's own restarts would hand a shard out again behind the driver's back: dead workers are replaced here.
+_OPTIONS: dict[str, Any] = {
+    "max_restarts": 0,
+    "max_task_retries": 0,
+    "concurrency_groups": {"device": 2, "control": 2},
+}
+LabelerActor: Any = ray.remote(**_OPTIONS)(Labeler)
+
+log = logging.getLogger("m2n2.run")
+
+
+class NoWorkers(RuntimeError):
+    """Workers do not start: the same error again and again, or nothing in the cluster that could hold one."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A task is finished."""
+
+    report: TaskReport
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """A task was given up because storage does not answer."""
+
+    task: Task
+    message: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A worker is gone, with what it was running and what it had not begun."""
+
+    cause: Literal["crash", "stuck", "node"]
+    message: str
+    running: Task | None
+    others: Sequence[Task]
+
+
+Event = Done | Unavailable | Lost
+
+
+@dataclass(eq=False)
+class _Worker:
+    actor: Any
+    placing: Any
+    since_s: float
+    loading: Any = None
+    polling: Any = None
+    polled_s: float = 0.0
+    place: Place | None = None
+    ready: bool = False
+    tasks: dict[Any, Task] = field(default_factory=dict)
+    progress: Progress = field(default_factory=Progress)
+    unreachable: list[Task] = field(default_factory=list)
+    probing: Any = None
+
+    def references(self) -> list[Any]:
+        # Tasks first: one that finished before its worker died must be taken in before the death is.
+        if self.probing is not None:
+            return [self.probing]
+        return [each for each in (*self.tasks, self.placing, self.loading, self.polling) if each is not None]
+
+
+class Fleet:
+    """Keeps as many workers as the job asks for, or as the cluster has room for, and turns what happens to events."""
+
+    def __init__(self, job: Job, plan: Plan) -> None:
+        self._job, self._plan = job, plan
+        self._workers: list[_Worker] = []
+        self._old_pids: dict[str, list[int]] = {}
+        self._failed_starts = 0
+        self._wanted, self._counted_s = 0, -math.inf
+        self._finished = Progress()
+
+    def keep(self, tasks_left: int) -> None:
+        """Make workers until there are as many as wanted; never more than there are tasks."""
+        now = time.monotonic()
+        if now - self._counted_s > COUNT_AGAIN_EVERY_S:
+            self._wanted, self._counted_s = self._count(), now
+        while len(self._workers) < min(self._wanted, tasks_left):
+            self._workers.append(self._start())
+
+    def idle(self) -> list[_Worker]:
+        """Ready workers that can take another task, those with the least to do first."""
+        free = [worker for worker in self._workers if worker.ready and len(worker.tasks) < TASKS_IN_FLIGHT]
+        return sorted(free, key=lambda worker: len(worker.tasks))
+
+    def give(self, worker: _Worker, task: Task) -> None:
+        """Hand a task to a worker from `idle`."""
+        worker.tasks[worker.actor.label.remote(task)] = task
+
+    def poll(self, timeout_s: float) -> list[Event]:
+        """Wait until something happens, at most `timeout_s`. Raises NoWorkers, InvalidWeights, ForeignPart."""
+        self._ask_for_progress()
+        owners = {reference: worker for worker in self._workers for reference in worker.references()}
+        if not owners:
+            time.sleep(timeout_s)
+            return []
+        ready, _ = ray.wait(list(owners), num_returns=len(owners), timeout=0)
+        if not ready:
+            ready, _ = ray.wait(list(owners), num_returns=1, timeout=timeout_s)
+        events: list[Event] = []
+        arrived = set(ready)
+        for reference in (each for each in owners if each in arrived):
+            if owners[reference] in self._workers:
+                events += self._arrived(owners[reference], reference)
+        return events + self._stuck()
+
+    @property
+    def ready_workers(self) -> int:
+        """Workers that have their model."""
+        return sum(worker.ready for worker in self._workers)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any worker has a task."""
+        return any(worker.tasks or worker.unreachable for worker in self._workers)
+
+    def progress(self) -> Progress:
+        """What all workers have done so far, those that are gone included."""
+        everyone = [self._finished, *(worker.progress for worker in self._workers)]
+        return Progress(
+            images=sum(each.images for each in everyone),
+            objects=sum(each.objects for each in everyone),
+            failed=sum(each.failed for each in everyone),
+        )
+
+    def close(self) -> None:
+        """End all workers at once; what they had not committed is not done."""
+        for worker in self._workers:
+            ray.kill(worker.actor)
+        self._workers.clear()
+
+    def _count(self) -> int:
+        workers = self._job.workers
+        if workers.count != "auto":
+            return workers.count
+        total: dict[str, float] = ray.cluster_resources()
+        room = total.get("CPU", 0.0) / workers.cpus
+        if workers.gpus:
+            room = min(room, total.get("GPU", 0.0) / workers.gpus)
+        # One even where there is no room yet: its request is what makes an autoscaler add a node.
+        return max(1, math.floor(room))
+
+    def _start(self) -> _Worker:
+        workers = self._job.workers
+        actor = LabelerActor.options(num_cpus=workers.cpus, num_gpus=workers.gpus).remote(self._job, self._plan)
+        return _Worker(actor, placing=actor.place.remote(), since_s=time.monotonic())
+
+    def _ask_for_progress(self) -> None:
+        now = time.monotonic()
+        for worker in self._workers:
+            if worker.tasks and worker.polling is None and now - worker.polled_s > PROGRESS_EVERY_S:
+                worker.polling, worker.polled_s = worker.actor.progress.remote(), now
+
+    def _arrived(self, worker: _Worker, reference: Any) -> list[Event]:
+        try:
+            value = ray.get(reference)
+        except FATAL as error:
+            # Raised as the worker raised it: Ray's own wrapping holds a traceback of another process.
+            raise getattr(error, "cause", error) from None
+        except StoreUnavailable as error:
+            if reference is worker.loading:
+                return self._lost(worker, "node", describe(error))
+            return [Unavailable(worker.tasks.pop(reference), describe(error))]
+        except ActorUnavailableError as error:
+            return self._doubt(worker, reference, describe(error))
+        except RayError as error:
+            if isinstance(error, RayTaskError):
+                return self._failed(worker, error)
+            return self._lost(worker, "node" if _node_is_gone(worker, error) else "crash", describe(error))
+        return self._moved_on(worker, reference, value)
+
+    def _failed(self, worker: _Worker, error: RayTaskError) -> list[Event]:
+        """An exception in the worker: a defect, or a device in a state that only a new process gets out of."""
+        if isinstance(error.cause, PermissionError):
+            # Of images it is an error row; here it is the run's own output, and the same for every shard.
+            raise NoWorkers(f"workers may not use the output {self._job.output}: {describe(error.cause)}") from None
+        log.error("a worker failed: %s", error)
+        return self._lost(worker, "crash", describe(error.cause))
+
+    def _doubt(self, worker: _Worker, reference: Any, message: str) -> list[Event]:
+        """A worker does not answer and Ray cannot say yet whether it died, with its node or alone: ask until it can."""
+        if worker.probing is None:
+            log.warning("worker unreachable: %s", message)
+            worker.ready, worker.since_s = False, time.monotonic()
+        if reference in worker.tasks:
+            worker.unreachable.append(worker.tasks.pop(reference))
+        worker.probing = worker.actor.place.remote()
+        return []
+
+    def _moved_on(self, worker: _Worker, reference: Any, value: Any) -> list[Event]:
+        now = time.monotonic()
+        if reference is worker.probing:
+            # It is back, but the answers to its tasks are lost: nobody's fault.
+            return self._lost(worker, "node", "the connection to it was lost for a time")
+        if reference is worker.placing:
+            worker.placing, worker.place, worker.since_s = None, value, now
+            worker.loading = worker.actor.load.remote(self._old_pids.get(value.node_id, []))
+        elif reference is worker.loading:
+            worker.loading, worker.ready, self._failed_starts = None, True, 0
+            assert worker.place is not None
+            log.info("worker ready host=%s pid=%d %s", worker.place.host, worker.place.pid, _pairs(value))
+        elif reference is worker.polling:
+            worker.polling, worker.progress = None, value
+        else:
+            del worker.tasks[reference]
+            return [Done(value)]
+        return []
+
+    def _stuck(self) -> list[Event]:
+        events: list[Event] = []
+        limits, now = self._job.limits, time.monotonic()
+        for worker in list(self._workers):
+            if worker.probing is not None:
+                if now - worker.since_s > UNREACHABLE_S:
+                    events += self._lost(worker, "node", f"unreachable for {UNREACHABLE_S:g} s")
+                continue
+            if worker.progress.slowest_s > limits.image_timeout_s:
+                message = f"an image took more than {limits.image_timeout_s:g} s (limits.image_timeout_s)"
+                worker.progress.running = worker.progress.slowest
+            elif worker.polling is not None and now - worker.polled_s > limits.image_timeout_s:
+                message = f"did not answer for {limits.image_timeout_s:g} s (limits.image_timeout_s)"
+            elif worker.loading is not None and now - worker.since_s > limits.start_timeout_s:
+                message = f"not ready after {limits.start_timeout_s:g} s (limits.start_timeout_s)"
+            else:
+                continue
+            events += self._lost(worker, "stuck", message)
+        return events
+
+    def _lost(self, worker: _Worker, cause: Literal["crash", "stuck", "node"], message: str) -> list[Event]:
+        ray.kill(worker.actor)
+        self._workers.remove(worker)
+        self._finished = _sum(self._finished, worker.progress)
+        if worker.place is not None:
+            self._old_pids.setdefault(worker.place.node_id, []).append(worker.place.pid)
+        starting = worker.placing is not None or worker.loading is not None
+        if starting and cause != "node":
+            self._failed_starts += 1
+            if self._failed_starts >= FAILED_STARTS_ALLOWED:
+                raise NoWorkers(f"{self._failed_starts} workers in a row did not start: {message}")
+        tasks = [*worker.unreachable, *worker.tasks.values()]
+        running = worker.progress.running if worker.progress.running in tasks else (tasks[0] if tasks else None)
+        others = [task for task in tasks if task != running]
+        host = f"{worker.place.host} pid={worker.place.pid}" if worker.place else "unplaced"
+        log.warning("worker lost cause=%s host=%s running=%s: %s", cause, host, running, message)
+        return [Lost(cause, message, running, others)]
+
+
+def _node_is_gone(worker: _Worker, error: Exception) -> bool:
+    if getattr(error, "preempted", False) or "node has died" in str(error) or "node was terminated" in str(error):
+        return True
+    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    return worker.place is not None and worker.place.node_id not in alive
+
+
+def _sum(one: Progress, other: Progress) -> Progress:
+    return Progress(one.images + other.images, one.objects + other.objects, one.failed + other.failed)
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in values.items())

@@ -1,0 +1,173 @@
+"""How far a run is: from the driver while it works, and from the output alone for anybody who asks."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.attempts import all_attempts, newest_rows
+from pipeline.parts import PART_NAME
+from pipeline.plan import Plan
+from pipeline.storage.retry import StoreUnavailable
+from pipeline.storage.store import Store
+from pipeline.tasks import Progress
+
+HEARTBEAT_KEY = "status/heartbeat.json"
+HEARTBEAT_EVERY_S = 10.0
+ALIVE_WITHIN_S = 60.0
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of one attempt; `progress` is what this driver did, `images_before` what earlier ones did."""
+
+    images_total: int
+    objects_total: int
+    images_before: int
+    shards_total: int
+    shards_left: int
+    workers: int = 0
+    progress: Progress = field(default_factory=Progress)
+    began_s: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def begin(cls, plan: Plan, shards_left: int, images_left: int) -> Snapshot:
+        """The state before any work of this driver."""
+        return cls(plan.images, plan.objects, plan.images - images_left, len(plan.shards), shards_left)
+
+    @property
+    def images_done(self) -> int:
+        """Images that are done, never more than there are (an image can be done twice after a crash)."""
+        return min(self.images_total, self.images_before + self.progress.images)
+
+    @property
+    def images_per_s(self) -> float:
+        """This driver's rate since it began."""
+        return self.progress.images / max(1e-9, time.monotonic() - self.began_s)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds left at the present rate; None before the first image."""
+        if not self.progress.images:
+            return None
+        return (self.images_total - self.images_done) / self.images_per_s
+
+
+class Heartbeat:
+    """Says in the store, every few seconds, that a driver is alive and how far it is."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._snapshot: Snapshot | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._ended.set()
+        self._thread.join(timeout=HEARTBEAT_EVERY_S)
+
+    def update(self, snapshot: Snapshot) -> None:
+        """What the next beat will say."""
+        self._snapshot = snapshot
+
+    def _beat(self) -> None:
+        while not self._ended.wait(HEARTBEAT_EVERY_S if self._snapshot else 0.1):
+            if self._snapshot is not None:
+                self._say(self._snapshot)
+        if self._snapshot is not None:
+            self._say(self._snapshot, ended=True)
+
+    def _say(self, snapshot: Snapshot, ended: bool = False) -> None:
+        document = {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "ended": ended,
+            "images_done": snapshot.images_done,
+            "images_per_s": round(snapshot.images_per_s, 3),
+            "left_s": snapshot.left_s,
+            "workers": snapshot.workers,
+        }
+        try:
+            self._store.put(HEARTBEAT_KEY, json.dumps(document).encode())
+        except StoreUnavailable:
+            # The work itself meets the same outage and reports it; a missed beat is what a reader should see.
+            return
+
+
+@dataclass(frozen=True)
+class Status:
+    """What an output says of its run."""
+
+    shards_total: int
+    shards_done: int
+    objects_total: int
+    objects_done: int
+    failed: Mapping[str, int]
+    examples: Mapping[str, Sequence[str]]
+    heartbeat: Mapping[str, Any] | None
+    driver_alive: bool
+    last_part: datetime | None
+    outcome: str | None
+
+
+def read_status(store: Store) -> Status | None:
+    """The status of the run below `store`, from any machine; None where no plan is."""
+    attempts = all_attempts(store)
+    if not attempts:
+        return None
+    done, last_part = 0, None
+    for plan in attempts:
+        parts = [entry for entry in store.listing(f"{plan.root}parts") if PART_NAME.search(entry.key)]
+        done += len(parts)
+        last_part = max([entry.modified for entry in parts] + ([last_part] if last_part else []), default=None)
+    failed, examples, objects = Counter[str](), dict[str, list[str]](), 0
+    for rows in newest_rows(store, attempts, ["image", "object", "error"]):
+        objects += len(rows)
+        for row in rows:
+            if row["error"]:
+                failed[row["error"]["reason"]] += 1
+                shown = examples.setdefault(row["error"]["reason"], [])
+                if len(shown) < EXAMPLES:
+                    shown.append(row["error"]["message"])
+    heartbeat, outcome = _json(store, HEARTBEAT_KEY), _json(store, "run.json")
+    return Status(
+        shards_total=sum(len(plan.shards) for plan in attempts),
+        shards_done=done,
+        objects_total=attempts[0].objects,
+        objects_done=objects,
+        failed=dict(failed.most_common()),
+        examples=examples,
+        heartbeat=heartbeat,
+        driver_alive=_is_alive(heartbeat),
+        last_part=last_part,
+        outcome=outcome["outcome"] if outcome else None,
+    )
+
+
+def _is_alive(heartbeat: Mapping[str, Any] | None) -> bool:
+    if heartbeat is None or heartbeat["ended"]:
+        return False
+    age = datetime.now(UTC) - datetime.fromisoformat(heartbeat["at"])
+    return abs(age.total_seconds()) < ALIVE_WITHIN_S
+
+
+def _json(store: Store, key: str) -> dict[str, Any] | None:
+    try:
+        document: dict[str, Any] = json.loads(store.read(key))
+    except FileNotFoundError:
+        return None
+    return document

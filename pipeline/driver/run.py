@@ -1,0 +1,288 @@
+"""The driver: plan or resume, feed the workers until every shard has its part, export, and say how it ended."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Literal
+
+from pipeline.attempts import all_attempts, is_complete, newest_rows, plan_retry
+from pipeline.config import InvalidJob, Job
+from pipeline.describe import describe
+from pipeline.driver.dispatch import Dispatcher, TakenApart
+from pipeline.driver.fleet import Done, Event, Fleet, Lost, NoWorkers, Unavailable
+from pipeline.driver.progress import Heartbeat, Snapshot
+from pipeline.export.coco import export_coco
+from pipeline.parts import commit_part, error_row, finished_shards
+from pipeline.plan import Plan, find_or_make_plan, read_shard, shard_size
+from pipeline.storage.store import Store
+
+POLL_S = 0.5
+CRASHES_IN_A_ROW = 20  # more than taking a shard of 4,096 images apart needs
+
+log = logging.getLogger("m2n2.run")
+
+Retry = Literal["retryable", "all"]
+Outcome = Literal["complete", "too_many_failed", "aborted", "stopped"]
+EXIT_CODES: dict[Outcome, int] = {"complete": 0, "too_many_failed": 3, "aborted": 1, "stopped": 1}
+
+
+class RunAborted(RuntimeError):
+    """The run ends before all is done: too many failures, no workers, or no progress for too long."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended. `failed` counts objects by reason; `exports` are addresses."""
+
+    outcome: Outcome
+    message: str
+    objects: int
+    failed: dict[str, int]
+    seconds: float
+    exports: Sequence[str]
+
+    @property
+    def exit_code(self) -> int:
+        """0 complete, 1 incomplete, 3 complete but too many failed."""
+        return EXIT_CODES[self.outcome]
+
+
+def run(
+    job: Job,
+    retry: Retry | None = None,
+    stop: threading.Event | None = None,
+    on_progress: Callable[[Snapshot], None] = lambda snapshot: None,
+    plan: Plan | None = None,
+) -> RunResult:
+    """Run or resume a job; Ray must be connected.
+
+    Args:
+        retry: also work on failed objects again, those that are retryable or all.
+        stop: once set, running shards may finish within `limits.drain_s` and the run ends incomplete.
+        on_progress: told about twice a second how far the run is.
+        plan: the output's plan, sealed already; None finds it or makes it from all of the job's clicks.
+
+    Raises:
+        InvalidJob, InvalidClicks, PlanMismatch, InvalidWeights: the input is wrong, and nothing was labelled; or what
+            is in the output does not belong there (PlanDamaged, ForeignPart).
+    """
+    started, began = time.monotonic(), datetime.now(UTC)
+    store = job.output_store
+    try:
+        log.info("create-if-absent honoured=%s output=%s", store.honours_create_if_absent(), job.output)
+    except (PermissionError, FileNotFoundError) as error:
+        raise InvalidJob(f"output: {job.output} cannot be written: {describe(error)}") from error
+    plan = plan or find_or_make_plan(job)
+    outcome, message = _label_everything(job, plan, retry, stop or threading.Event(), on_progress)
+    attempts = all_attempts(store)
+    exports: list[str] = []
+    if outcome == "complete":
+        image_rows = partial(newest_rows, store, attempts)
+        exports = [export_coco(image_rows, plan.fingerprint, store, "export/coco/instances.json") for _ in job.export]
+    objects, failed = _count(store, attempts)
+    failed_share = sum(failed.values()) / max(1, objects)
+    if outcome == "complete" and failed_share > job.limits.max_failed_share:
+        outcome = "too_many_failed"
+        message = f"{failed_share:.1%} of {objects} objects failed; allowed: {job.limits.max_failed_share:.1%}"
+    result = RunResult(outcome, message, objects, failed, time.monotonic() - started, exports)
+    store.put("run.json", _run_json(job, plan, result, began))
+    return result
+
+
+def _label_everything(
+    job: Job, plan: Plan, retry: Retry | None, stop: threading.Event, on_progress: Callable[[Snapshot], None]
+) -> tuple[Outcome, str]:
+    store = job.output_store
+    try:
+        for attempt in all_attempts(store):
+            _label(job, attempt, stop, on_progress)
+        if retry and not stop.is_set():
+            wanted = (lambda error: error["retryable"]) if retry == "retryable" else (lambda error: True)
+            again = plan_retry(store, all_attempts(store), wanted, shard_size(job, plan.images))
+            if again is not None:
+                log.info("attempt root=%s objects=%d", again.root, again.objects)
+                _label(job, again, stop, on_progress)
+    except (RunAborted, NoWorkers) as error:
+        return "aborted", str(error)
+    if not all(is_complete(store, attempt) for attempt in all_attempts(store)):
+        return "stopped", "stopped before all shards were done; start the same job again to go on"
+    return "complete", ""
+
+
+def _label(job: Job, plan: Plan, stop: threading.Event, on_progress: Callable[[Snapshot], None]) -> None:
+    """Work until every shard of one attempt has its part, or until told to stop. Raises RunAborted, NoWorkers."""
+    done = finished_shards(job.output_store, plan)
+    todo = [(shard.index, shard.images) for shard in plan.shards if shard.index not in done]
+    if not todo:
+        return
+    log.info("shards total=%d done=%d objects=%d", len(plan.shards), len(done), plan.objects)
+    fleet = Fleet(job, plan)
+    try:
+        with Heartbeat(job.output_store) as heartbeat:
+            _Labelling(job, plan, Dispatcher(todo), fleet, heartbeat, on_progress).work(stop)
+    finally:
+        fleet.close()
+
+
+class _Labelling:
+    """The driver's loop over one attempt: hand out tasks, take in events, watch the limits."""
+
+    def __init__(
+        self,
+        job: Job,
+        plan: Plan,
+        dispatcher: Dispatcher,
+        fleet: Fleet,
+        heartbeat: Heartbeat,
+        on_progress: Callable[[Snapshot], None],
+    ) -> None:
+        self._job, self._plan, self._store = job, plan, job.output_store
+        self._dispatcher, self._fleet = dispatcher, fleet
+        self._heartbeat, self._on_progress = heartbeat, on_progress
+        self._reported = Snapshot.begin(plan, dispatcher.shards_left, dispatcher.images_left)
+        self._objects = 0
+        self._failed: Counter[str] = Counter()
+        self._moved_s = time.monotonic()
+        self._crashes_in_a_row = 0
+        self._storage_failed = False
+
+    def work(self, stop: threading.Event) -> None:
+        """Until every shard is done, or `stop` is set and the running shards had their time to finish."""
+        while self._dispatcher.shards_left and not stop.is_set():
+            self._fleet.keep(self._dispatcher.shards_left)
+            self._hand_out()
+            self._take_in(self._fleet.poll(POLL_S))
+            self._check_limits()
+        give_up_at = time.monotonic() + self._job.limits.drain_s
+        while stop.is_set() and self._fleet.busy and time.monotonic() < give_up_at:
+            self._take_in(self._fleet.poll(POLL_S))
+
+    def _hand_out(self) -> None:
+        while True:
+            for worker in self._fleet.idle():
+                task = self._dispatcher.next(list(worker.tasks.values()), time.monotonic())
+                if task is not None:
+                    self._fleet.give(worker, task)
+                    break
+            else:
+                return
+
+    def _take_in(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, Done):
+                self._done(event)
+            elif isinstance(event, Unavailable):
+                log.warning("storage unavailable shard=%d: %s", event.task.shard, event.message)
+                self._storage_failed = True
+                self._dispatcher.unavailable(event.task, time.monotonic())
+            else:
+                self._lost(event)
+        snapshot = replace(
+            self._reported,
+            shards_left=self._dispatcher.shards_left,
+            workers=self._fleet.ready_workers,
+            progress=self._fleet.progress(),
+        )
+        # Images of a shard that cannot be committed are labelled again and again: that is not getting on.
+        if snapshot.progress != self._reported.progress and not self._storage_failed:
+            self._moved_s = time.monotonic()
+        self._reported = snapshot
+        self._heartbeat.update(snapshot)
+        self._on_progress(snapshot)
+
+    def _done(self, event: Done) -> None:
+        report = event.report
+        self._moved_s = time.monotonic()
+        self._crashes_in_a_row, self._storage_failed = 0, False
+        self._objects += report.objects
+        self._failed.update(report.failed)
+        self._join(report.task.shard, self._dispatcher.done(report.task, report.rows))
+        log.info(
+            "shard=%05d whole=%s images=%d objects=%d failed=%d seconds=%.1f",
+            *(report.task.shard, report.task.whole, report.images, report.objects),
+            *(sum(report.failed.values()), report.seconds),
+        )
+
+    def _lost(self, event: Lost) -> None:
+        crashed = event.running is not None and event.cause != "node"
+        for task in event.others:
+            self._dispatcher.given_back(task, suspect=crashed)
+        if event.running is None:
+            return
+        if event.cause == "node":
+            self._dispatcher.given_back(event.running, suspect=False)
+        else:
+            self._crashes_in_a_row += 1
+            if self._crashes_in_a_row > CRASHES_IN_A_ROW:
+                raise RunAborted(
+                    f"{self._crashes_in_a_row} workers in a row died before they finished anything: {event.message}"
+                )
+            self._join(event.running.shard, self._dispatcher.crashed(event.running, event.cause, event.message))
+
+    def _join(self, shard: int, apart: TakenApart | None) -> None:
+        """Commit a shard that was taken apart, once all its pieces are there."""
+        if apart is None:
+            return
+        images = read_shard(self._store, self._plan, shard)
+        poisoned = [
+            error_row(clicks, clicks.failure or failure)
+            for position, failure in apart.poisonous.items()
+            for clicks in images[position].objects
+        ]
+        commit_part(self._store, self._plan, shard, images, apart.rows + poisoned)
+        self._failed.update(row["error"]["reason"] for row in poisoned)
+        self._dispatcher.committed(shard)
+        log.warning("shard=%05d taken apart: %d images kill their worker", shard, len(apart.poisonous))
+
+    def _check_limits(self) -> None:
+        limits, failed = self._job.limits, sum(self._failed.values())
+        # What is tried again has failed before, so its share says nothing about the run.
+        first_attempt = not self._plan.root
+        if (
+            first_attempt
+            and self._objects >= limits.min_objects_before_abort
+            and failed > limits.max_failed_share * self._objects
+        ):
+            reasons = ", ".join(f"{reason} {number}" for reason, number in self._failed.most_common())
+            raise RunAborted(
+                f"{failed} of the first {self._objects} objects failed ({reasons}); "
+                f"allowed: {limits.max_failed_share:.1%} (limits.max_failed_share)"
+            )
+        if time.monotonic() - self._moved_s > limits.patience_s:
+            raise RunAborted(f"nothing was finished for {limits.patience_s:g} s (limits.patience_s)")
+
+
+def _count(store: Store, attempts: Sequence[Plan]) -> tuple[int, dict[str, int]]:
+    objects, failed = 0, Counter[str]()
+    for rows in newest_rows(store, attempts, ["image", "object", "error"]):
+        objects += len(rows)
+        failed.update(row["error"]["reason"] for row in rows if row["error"])
+    return objects, dict(failed.most_common())
+
+
+def _run_json(job: Job, plan: Plan, result: RunResult, began: datetime) -> bytes:
+    document = {
+        "outcome": result.outcome,
+        "exit_code": result.exit_code,
+        "message": result.message,
+        "began": began.isoformat(timespec="seconds"),
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(result.seconds, 1),
+        "objects": result.objects,
+        "planned_objects": plan.objects,
+        "failed": result.failed,
+        "exports": list(result.exports),
+        "fingerprint": plan.fingerprint,
+        "host": platform.node(),
+        "job": job.model_dump(mode="json"),
+    }
+    return json.dumps(document, indent=1).encode()

@@ -1,0 +1,1 @@
+"""The one place that speaks fsspec: objects created whole or not at all, and requests repeated until they pass."""

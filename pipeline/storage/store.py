@@ -1,0 +1,236 @@
+"""Object storage: beside pipeline/storage/filesystem.py, which opens it, the one place that speaks fsspec.
+
+The exactly-once rule of the pipeline rests on two operations of this file: `put_new`, which makes a whole object
+appear under its key or nothing, and never replaces one that is there; and `listing`, which no cache ever answers.
+Objects are built in memory and sent as bytes: writing through an open file would publish a truncated object when an
+exception closes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec.asyn
+
+from pipeline.storage.atomic_file import create_file, is_temporary, replace_file, temporary_beside
+from pipeline.storage.filesystem import Storage, filesystem
+from pipeline.storage.retry import retried, s3_code
+
+Result = TypeVar("Result")
+
+EMPTY_RANGE_CODES = {"InvalidRange", "416"}
+READ_AHEAD_BYTES = 4 << 20
+UPLOAD_TIMEOUTS = 4  # times `Storage.request_timeout_s`: the library below repeats a request by itself
+SLOWEST_UPLOAD_BYTES_PER_S = 100_000
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stored object: key below the root, size in bytes, what identifies its content, when it was written."""
+
+    key: str
+    size: int
+    etag: str
+    modified: datetime
+
+
+@dataclass(frozen=True)
+class Store:
+    """A root in object storage or on a disk, such as `s3://bucket/labels/run-7/` or `/data/labels`.
+
+    Keys are relative to the root. Every method retries what passes by itself (connections, 5xx, throttling) with
+    growing, random pauses, and raises StoreUnavailable when that does not help within `storage.give_up_s`.
+    """
+
+    root: str
+    storage: Storage = field(default=Storage())
+
+    def url(self, key: str) -> str:
+        """The full address of a key; an address stays as it is."""
+        if "://" in key or not self.root:
+            return key
+        return f"{self.root.rstrip('/')}/{key}" if key else self.root.rstrip("/")
+
+    def read(self, key: str, max_bytes: int | None = None) -> bytes:
+        """The object's bytes, or its first `max_bytes`. Raises FileNotFoundError, PermissionError."""
+        return self._read_span(key, None if max_bytes is None else (0, max_bytes))
+
+    def exists(self, key: str) -> bool:
+        """Whether the key is there now."""
+        fs, path = self._locate(key)
+        return bool(self._retried(lambda: fs.exists(path)))
+
+    def info(self, key: str) -> Entry:
+        """Size, ETag and time of one object. Raises FileNotFoundError."""
+        fs, path = self._locate(key)
+        return _entry(key, self._retried(lambda: fs.info(path)))
+
+    def listing(self, prefix: str) -> Iterator[Entry]:
+        """All objects below a prefix, sorted by key, fresh from the store. A prefix that is not there is empty."""
+        fs, path = self._locate(prefix)
+        fs.invalidate_cache()
+        try:
+            found = self._retried(lambda: fs.find(path, detail=True))
+        except FileNotFoundError:
+            return
+        start = len(path.rstrip("/")) + 1  # some servers list the prefix itself, as an empty object
+        for name in sorted(found):
+            if found[name]["type"] == "file" and len(name) > start and not is_temporary(name):
+                yield _entry(f"{prefix.rstrip('/')}/{name[start:]}".lstrip("/"), found[name])
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Create an object, all of it or nothing; never replace one.
+
+        Returns:
+            True where this call created it; False where the key was taken. After a lost answer the retry may find its
+            own object there: who needs to know whose it is reads it back.
+        """
+        fs, path = self._locate(key)
+        if _is_local(fs):
+            return create_file(Path(path), data)
+        try:
+            self._upload(fs, len(data), "pipe_file", path, data, mode="create")
+        except OSError as error:
+            if isinstance(error, FileExistsError) or s3_code(error) == "PreconditionFailed":
+                return False
+            raise
+        return True
+
+    def put(self, key: str, data: bytes) -> None:
+        """Create or replace an object, atomically: for status and exports, never for parts of a run."""
+        fs, path = self._locate(key)
+        if _is_local(fs):
+            replace_file(Path(path), data)
+        else:
+            self._upload(fs, len(data), "pipe_file", path, data)
+
+    def put_file(self, key: str, source: Path) -> None:
+        """Upload a file of any size; the key appears when all of it has arrived."""
+        fs, path = self._locate(key)
+        if _is_local(fs):
+            temporary = temporary_beside(Path(path))
+            fs.put_file(str(source), str(temporary))
+            temporary.replace(path)
+        else:
+            self._upload(fs, source.stat().st_size, "put_file", str(source), path)
+
+    def get_file(self, key: str, target: Path) -> None:
+        """Download an object of any size into a local file. Raises FileNotFoundError, PermissionError."""
+        fs, path = self._locate(key)
+        self._retried(lambda: fs.get_file(path, str(target)))
+
+    def glob(self, pattern: str) -> list[Entry]:
+        """Objects that match a pattern with `*`, `?`, `[]`, sorted by key (full addresses)."""
+        fs, path = self._locate(pattern)
+        fs.invalidate_cache()
+        found = self._retried(lambda: fs.glob(path, detail=True))
+        files = {name: info for name, info in found.items() if info["type"] == "file" and not is_temporary(name)}
+        return [_entry(fs.unstrip_protocol(name), files[name]) for name in sorted(files)]
+
+    def open_seekable(self, key: str) -> io.BufferedReader:
+        """A seekable binary file for readers of columns (Parquet); each of its reads is retried like `read`."""
+        return io.BufferedReader(_ObjectFile(self, key, self.info(key).size), READ_AHEAD_BYTES)
+
+    def honours_create_if_absent(self) -> bool:
+        """Whether the store refuses to create a key that is there. Leaves a small object `.probe-...` for a moment."""
+        key = f".probe-{uuid.uuid4().hex}"
+        fs, path = self._locate(key)
+        if _is_local(fs):
+            return True
+        try:
+            self.put_new(key, b"first")
+            return not self.put_new(key, b"second") and self.read(key) == b"first"
+        finally:
+            self._retried(lambda: fs.rm_file(path))
+
+    def _upload(self, fs: Any, size: int, method: str, *arguments: Any, **options: Any) -> None:
+        """Send bytes, within a time limit of our own.
+
+        The clients' timeouts do not cover everything: a server that accepts a connection and then says nothing keeps an
+        upload waiting for leave to send its body, or for room to send the rest of it, for ever.
+        """
+        limit_s = UPLOAD_TIMEOUTS * self.storage.request_timeout_s + size / SLOWEST_UPLOAD_BYTES_PER_S
+
+        async def in_time() -> None:
+            await asyncio.wait_for(getattr(fs, f"_{method}")(*arguments, **options), limit_s)
+
+        if getattr(fs, "async_impl", False):
+            self._retried(lambda: fsspec.asyn.sync(fs.loop, in_time))
+        else:
+            self._retried(lambda: getattr(fs, method)(*arguments, **options))
+
+    def _read_span(self, key: str, span: tuple[int, int] | None) -> bytes:
+        fs, path = self._locate(key)
+        wanted = {} if span is None else {"start": span[0], "end": span[1]}
+        try:
+            data: bytes = self._retried(lambda: fs.cat_file(path, **wanted))
+        except OSError as error:
+            if s3_code(error) in EMPTY_RANGE_CODES:  # the first bytes of an object that has none
+                return b""
+            raise
+        return data
+
+    def _locate(self, key: str) -> tuple[Any, str]:
+        url = self.url(key)
+        protocol = url.split("://", 1)[0] if "://" in url else "file"
+        fs = filesystem(protocol, self.storage)
+        return fs, fs._strip_protocol(url)
+
+    def _retried(self, request: Callable[[], Result]) -> Result:
+        return retried(request, self.storage.give_up_s)
+
+
+class _ObjectFile(io.RawIOBase):
+    """Random access to one object, a ranged request for every read."""
+
+    def __init__(self, store: Store, key: str, size: int) -> None:
+        self._store, self._key, self._size, self._at = store, key, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._read(self._at + len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        return self._read(self._size)
+
+    def _read(self, stop: int) -> bytes:
+        if self._at >= min(stop, self._size):
+            return b""
+        data = self._store._read_span(self._key, (self._at, min(stop, self._size)))
+        self._at += len(data)
+        return data
+
+
+def _entry(key: str, info: Mapping[str, Any]) -> Entry:
+    modified = info.get("LastModified") or info.get("mtime") or info.get("last_modified") or 0.0
+    if isinstance(modified, int | float):
+        modified = datetime.fromtimestamp(modified, UTC)
+    etag = info.get("ETag") or info.get("etag") or f"{info.get('mtime', '')}-{info.get('size', '')}"
+    return Entry(key=key, size=int(info.get("size") or 0), etag=str(etag).strip('"'), modified=modified)
+
+
+def _is_local(fs: Any) -> bool:
+    return "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))

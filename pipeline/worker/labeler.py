@@ -1,0 +1,235 @@
+"""The Ray actor: one device, one model, a shard at a time.
+
+Two calls of `label` may be under way at once: while one has the device, the other fetches and decodes its first images.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import ray
+from ray.util import metrics
+
+from m2n2.backbones import BUILT_IN
+from m2n2.prompt import Prompt
+from m2n2.settings import Settings
+from pipeline.clicks import ObjectClicks
+from pipeline.config import Job
+from pipeline.failure import Failure
+from pipeline.parts import Row, Size, commit_part, committed_reasons
+from pipeline.plan import Plan, read_shard
+from pipeline.tasks import Place, Progress, Task, TaskReport
+from pipeline.weights.node_cache import weights_on_this_node
+from pipeline.worker.prefetch import Fetched, Prefetch
+from pipeline.worker.refinement import Refinement, segment_failure
+from pipeline.worker.work import WorkUnderWay
+
+if TYPE_CHECKING:
+    from m2n2 import Scene
+
+REFINED_AT_ONCE = 2
+OLD_WORKER_EXIT_S = 60.0
+
+log = logging.getLogger("m2n2.labeler")
+
+
+class Labeler:
+    """Loads the model once, then labels shards. Made an actor, replaced and fed by pipeline/driver/fleet.py."""
+
+    def __init__(self, job: Job, plan: Plan) -> None:
+        self._job, self._plan, self._store = job, plan, job.output_store
+        self._device = threading.Lock()
+        self._progress = Progress()
+        self._work = WorkUnderWay()
+        self._refiners = ThreadPoolExecutor(REFINED_AT_ONCE, thread_name_prefix="refine")
+        self._backbone: Any = None
+
+    @ray.method(concurrency_group="control")
+    def place(self) -> Place:
+        """Answers as soon as Ray has found room for the actor."""
+        context = ray.get_runtime_context()
+        return Place(context.get_node_id(), os.uname().nodename, os.getpid())
+
+    @ray.method(concurrency_group="device")
+    def load(self, old_pids: Sequence[int]) -> dict[str, Any]:
+        """Load and check the model, once the dead workers of this node (`old_pids`) have freed their memory.
+
+        Returns:
+            What the self-check says: device, dtype, memory, seconds.
+        """
+        _wait_for_exit(old_pids)
+        import torch
+
+        from m2n2.backbones import load_backbone
+        from m2n2.backbones.check import check_backbone
+
+        torch.set_num_threads(max(1, int(self._job.workers.cpus)))
+        backbone, device = self._job.backbone, self._job.backbone.device
+        if device == "auto":
+            device = "cuda" if self._job.workers.gpus and torch.cuda.is_available() else "cpu"
+        self._backbone = load_backbone(
+            backbone.name,
+            weights=self._weights(),
+            device=device,
+            dtype=backbone.dtype,
+            grid=backbone.grid,
+            sha256=backbone.sha256,
+            **backbone.options,
+        )
+        self._metrics = _Metrics()
+        _warm_up(self._job.settings)
+        return asdict(check_backbone(self._backbone, backbone.dtype))
+
+    @ray.method(concurrency_group="device")
+    def label(self, task: Task) -> TaskReport:
+        """Label a shard and commit its part, or label a piece of it and return the rows.
+
+        A shard that has its part by now, from another driver or from before an answer was lost, is not labelled again.
+
+        Raises:
+            StoreUnavailable: storage did not answer; nothing was committed and the task can be given again.
+            PlanDamaged, ForeignPart: the output is not in order; the run has to stop.
+        """
+        if task.whole and (reasons := committed_reasons(self._store, self._plan, task.shard)) is not None:
+            images_done = self._plan.shards[task.shard].images
+            return TaskReport(task, images_done, reasons.total(), _failed_only(reasons), 0.0, None)
+        images = read_shard(self._store, self._plan, task.shard)[task.first : task.stop]
+        budget, decoding = self._job.limits.prefetch_bytes // 2, partial(self._work.image_of, task)
+        with Prefetch(images, self._job, budget, decoding) as prefetch, self._device:
+            started = time.monotonic()
+            self._progress.running = task
+            try:
+                rows = self._label_all(prefetch, task)
+            finally:
+                self._progress.running = None
+        if task.whole:
+            commit_part(self._store, self._plan, task.shard, images, rows)
+        reasons = Counter(row["error"]["reason"] if "error" in row else None for row in rows)
+        seconds = time.monotonic() - started
+        return TaskReport(task, len(images), len(rows), _failed_only(reasons), seconds, None if task.whole else rows)
+
+    @ray.method(concurrency_group="control")
+    def progress(self) -> Progress:
+        """Answers also while the device works."""
+        slowest, slowest_s = self._work.longest()
+        return replace(self._progress, slowest=slowest, slowest_s=slowest_s)
+
+    def _weights(self) -> str | None:
+        backbone = self._job.backbone
+        if backbone.name not in BUILT_IN or backbone.weights is None:
+            return backbone.weights  # one's own callable gets it as it stands in the job
+        return weights_on_this_node(backbone.weights, self._job.storage, backbone.sha256)
+
+    def _label_all(self, prefetch: Prefetch, task: Task) -> list[Row]:
+        rows: list[Row] = []
+        refining: list[Future[list[Row]]] = []
+        for fetched in prefetch:
+            with self._work.image_of(task):
+                refinement = self._begin(fetched)
+            refining.append(self._refiners.submit(self._refined, refinement, task))
+            if len(refining) > REFINED_AT_ONCE:
+                rows += self._finish(refining.pop(0))
+        for future in refining:
+            rows += self._finish(future)
+        return rows
+
+    def _refined(self, refinement: Refinement, task: Task) -> list[Row]:
+        with self._work.image_of(task):
+            return refinement.rows()
+
+    def _finish(self, future: Future[list[Row]]) -> list[Row]:
+        rows = future.result()
+        failed = sum("error" in row for row in rows)
+        self._progress.images += 1
+        self._progress.objects += len(rows)
+        self._progress.failed += failed
+        self._metrics.image_done(rows)
+        return rows
+
+    def _begin(self, fetched: Fetched) -> Refinement:
+        """The device's share of one image; what is left to do needs the CPU only."""
+        started = time.monotonic()
+        pixels = fetched.pixels
+        refinement = Refinement(Size(width=pixels.shape[1], height=pixels.shape[0]) if pixels is not None else None)
+        for clicks in fetched.clicks.objects:
+            failure = clicks.failure or fetched.failure
+            if failure is None and pixels is not None:
+                failure = _click_outside(clicks, self._plan.files, pixels.shape[1], pixels.shape[0])
+            refinement.add(clicks, failure)
+        if pixels is not None and refinement.prompts:
+            try:
+                refinement.scene = self._scene(pixels, refinement.prompts)
+            except Exception as error:
+                refinement.fail_all(segment_failure(error))
+        refinement.device_s = time.monotonic() - started
+        return refinement
+
+    def _scene(self, pixels: np.ndarray, prompts: Sequence[Prompt]) -> Scene:
+        from m2n2 import Scene
+
+        scene = Scene(pixels, self._backbone.attention(pixels), self._job.settings, overwrite_attention=True)
+        scene.advance([point for prompt in prompts for point in prompt.points])
+        scene.release_operator()
+        return scene
+
+
+class _Metrics:
+    """Prometheus metrics, served by Ray's own endpoint."""
+
+    def __init__(self) -> None:
+        self._images = metrics.Counter("m2n2_images_done", description="Images labelled or failed")
+        self._objects = metrics.Counter("m2n2_objects_done", description="Objects labelled")
+        self._failed = metrics.Counter("m2n2_objects_failed", description="Objects failed", tag_keys=("reason",))
+        self._seconds = metrics.Histogram(
+            "m2n2_image_seconds",
+            description="Device and CPU seconds an image",
+            boundaries=[0.1, 0.3, 1, 3, 10, 30, 100],
+        )
+
+    def image_done(self, rows: Sequence[Row]) -> None:
+        self._images.inc()
+        self._seconds.observe(sum(row["seconds"] for row in rows))
+        for row in rows:
+            if "error" in row:
+                self._failed.inc(tags={"reason": row["error"]["reason"]})
+            else:
+                self._objects.inc()
+
+
+def _warm_up(settings: Settings) -> None:
+    """Compile or load the head's kernels now: in the first image's time they would count as that image's."""
+    import torch
+
+    from m2n2 import Scene
+
+    scene = Scene(np.zeros((64, 64, 3), np.uint8), torch.full((8, 8, 8, 8), 1 / 64), settings)
+    scene.segment([Prompt([(32.0, 32.0)], [True])])
+
+
+def _failed_only(reasons: Counter[str | None]) -> dict[str, int]:
+    return {reason: number for reason, number in reasons.items() if reason is not None}
+
+
+def _click_outside(clicks: ObjectClicks, files: Sequence[str], width: int, height: int) -> Failure | None:
+    for click in clicks.clicks:
+        if not (0 <= round(click["x"]) < width and 0 <= round(click["y"]) < height):
+            where = f"{files[click['file']]}, row {click['row']}: columns x, y"
+            found = f"found ({click['x']:g}, {click['y']:g}) in image {clicks.image!r}"
+            return Failure("click_outside", f"{where}: {found}; allowed: 0..{width - 1}, 0..{height - 1}")
+    return None
+
+
+def _wait_for_exit(pids: Sequence[int]) -> None:
+    give_up_at = time.monotonic() + OLD_WORKER_EXIT_S
+    while any(os.path.exists(f"/proc/{pid}") for pid in pids) and time.monotonic() < give_up_at:
+        time.sleep(0.2)

@@ -1,0 +1,126 @@
+"""Fetch ahead: images are fetched and decoded in threads before the device asks for them, bounded by bytes."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.config import Job
+from pipeline.failure import BadImage, Failure
+from pipeline.plan import ImageClicks
+from pipeline.worker.images import decode_image, decoded_bytes, fetch_image
+
+FETCH_THREADS = 8
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """One image, ready for the device: (H, W, 3) uint8 pixels, or why there are none."""
+
+    clicks: ImageClicks
+    pixels: np.ndarray | None
+    failure: Failure | None
+
+
+class _ByteBudget:
+    """Bytes of decoded images that wait. One image larger than the whole budget may wait alone."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._taken, self._closed = limit, 0, False
+        self._changed = threading.Condition()
+
+    def take(self, size: int) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._taken == 0 or self._taken + size <= self._limit)
+            self._taken += size
+
+    def give_back(self, size: int) -> None:
+        with self._changed:
+            self._taken -= size
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+class Prefetch:
+    """Iterates over the images of one shard as they become ready, in any order.
+
+    Raises from the iteration whatever is not the image's fault, such as StoreUnavailable. Use as a context manager:
+    leaving it stops the threads' work on this shard. At most `max_bytes` of decoded images wait; beside them each
+    thread holds one file as it was fetched.
+
+    Args:
+        images: the shard's.
+        job: the job, for storage and limits.
+        max_bytes: decoded images that may wait.
+        decoding: entered for as long as a thread works on an image's bytes, not while it waits.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[ImageClicks],
+        job: Job,
+        max_bytes: int,
+        decoding: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._job, self._store, self._decoding = job, job.image_store, decoding
+        self._budget = _ByteBudget(max_bytes)
+        self._ready: queue.SimpleQueue[Fetched | BaseException] = queue.SimpleQueue()
+        self._stopped = threading.Event()
+        self._left = len(images)
+        # Threads of this shard's own: in a shared pool the shard that waits for the device could keep all of them
+        # blocked on its full budget, and the shard that has the device would wait for its images forever.
+        self._threads = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
+        for image in images:
+            self._threads.submit(self._load, image)
+
+    def __enter__(self) -> Prefetch:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._stopped.set()
+        self._budget.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def __iter__(self) -> Iterator[Fetched]:
+        for _ in range(self._left):
+            item = self._ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            if item.pixels is not None:
+                self._budget.give_back(item.pixels.nbytes)
+            yield item
+
+    def _load(self, image: ImageClicks) -> None:
+        if self._stopped.is_set():
+            return
+        try:
+            self._ready.put(Fetched(image, self._pixels(image), None))
+        except BadImage as error:
+            self._ready.put(Fetched(image, None, error.failure))
+        except BaseException as error:  # handed to the consumer, which raises it
+            self._ready.put(error)
+
+    def _pixels(self, image: ImageClicks) -> np.ndarray | None:
+        if all(each.failure for each in image.objects):
+            return None
+        name = self._store.url(image.image)
+        data = fetch_image(self._store, image.image, self._job.limits)
+        with self._decoding():
+            size = decoded_bytes(data, name, self._job.limits)
+        self._budget.take(size)
+        try:
+            with self._decoding():
+                return decode_image(data, name, self._job.orientation)
+        except BaseException:
+            self._budget.give_back(size)
+            raise
