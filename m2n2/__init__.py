@@ -13,7 +13,10 @@ from m2n2.settings import Settings
 if TYPE_CHECKING:
     from m2n2.scene import Mask, Scene
 
-__all__ = ["Mask", "Prompt", "Scene", "Settings"]
+__all__ = ["Mask", "Prompt", "Scene", "Settings", "__version__"]
+
+# The one place: pyproject.toml takes it from here, and code that travels to a cluster without being installed has it.
+__version__ = "0.2.0.dev0"
 
 
 def __getattr__(name: str) -> Any:
