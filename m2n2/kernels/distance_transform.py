@@ -1,0 +1,54 @@
+"""Exact squared Euclidean distance of each pixel of a region to the nearest pixel outside it.
+
+Felzenszwalb and Huttenlocher, "Distance Transforms of Sampled Functions" (2012): distances along columns first, then in
+each row the lower envelope of one parabola a column. Everything beyond the image counts as outside.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(nogil=True, cache=True)
+def squared_depth(region_HW: np.ndarray) -> np.ndarray:
+    """Squared distance in pixels, whole numbers; 0 outside the region. (H, W) bool to (H, W) int64."""
+    height, width = region_HW.shape
+    along_HX = np.zeros((height, width + 2), np.int64)  # a column of zeros on either side: beyond the image
+    for x in range(width):
+        run = 0
+        for y in range(height):
+            run = run + 1 if region_HW[y, x] else 0
+            along_HX[y, x + 1] = run
+        run = 0
+        for y in range(height - 1, -1, -1):
+            run = run + 1 if region_HW[y, x] else 0
+            along_HX[y, x + 1] = min(along_HX[y, x + 1], run)
+    depth_HW = np.empty((height, width), np.int64)
+    centre = np.empty(width + 2, np.int64)  # columns whose parabolas make the envelope
+    start = np.empty(width + 3, np.float64)  # where each one begins to be the lowest
+    for y in range(height):
+        _lower_envelope(along_HX[y], centre, start, depth_HW[y])
+    return depth_HW
+
+
+@njit(nogil=True, cache=True)
+def _lower_envelope(along_X: np.ndarray, centre: np.ndarray, start: np.ndarray, depth_W: np.ndarray) -> None:
+    last = 0
+    centre[0], start[0] = 0, -np.inf
+    for x in range(1, along_X.size):
+        height_here = along_X[x] ** 2 + x * x
+        while True:
+            other = centre[last]
+            crossing = (height_here - along_X[other] ** 2 - other * other) / (2.0 * (x - other))
+            if crossing > start[last]:
+                break
+            last -= 1
+        last += 1
+        centre[last], start[last] = x, crossing
+    start[last + 1] = np.inf
+    k = 0
+    for x in range(depth_W.size):
+        while start[k + 1] < x + 1:
+            k += 1
+        depth_W[x] = (x + 1 - centre[k]) ** 2 + along_X[centre[k]] ** 2
