@@ -7,7 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 
+from jobs.cluster import connected
+from pipeline.config import parse_job
 from pipeline.weights.fetch import fetch_weights
 from tests.s3_server import S3Server, use_credentials
 from tests.tiny_stable_diffusion import build_tiny_stable_diffusion
@@ -24,6 +27,15 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    use_credentials()  # workers inherit the environment that Ray was started in
+    job = parse_job({"images": "a", "clicks": "b", "output": "c", "workers": {"gpus": 0}}, "job")
+    with connected(job, address=None):
+        yield
+    assert not ray.is_initialized()
 
 
 @pytest.fixture(scope="session")

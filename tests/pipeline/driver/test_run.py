@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import ray
 from pycocotools.coco import COCO
 
-from jobs.cluster import connected
 from pipeline.config import Job, parse_job
 from pipeline.driver.progress import read_status
 from pipeline.driver.run import RunResult, run
@@ -21,16 +18,7 @@ from pipeline.failure import REASONS
 from pipeline.storage.filesystem import Storage
 from pipeline.storage.store import Store
 from tests.pipeline.make_data import click_rows, disc, encode, parquet, picture, put_dataset
-from tests.s3_server import S3Server, use_credentials
-
-
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    use_credentials()  # workers inherit the environment that Ray was started in
-    job = parse_job({"images": "a", "clicks": "b", "output": "c", "workers": {"gpus": 0}}, "job")
-    with connected(job, address=None):
-        yield
-    assert not ray.is_initialized()
+from tests.s3_server import S3Server
 
 
 @pytest.fixture(params=["disk", "s3"])
