@@ -16,6 +16,7 @@ REASONS: dict[str, tuple[str, bool]] = {
     "image_missing": ("fetch", True),
     "image_forbidden": ("fetch", True),
     "image_unreadable": ("fetch", True),
+    "image_unavailable": ("fetch", True),
     "image_too_many_bytes": ("fetch", False),
     "image_too_many_pixels": ("decode", False),
     "image_undecodable": ("decode", False),

@@ -23,6 +23,7 @@ import fsspec.asyn
 from pipeline.storage.atomic_file import create_file, is_temporary, replace_file, temporary_beside
 from pipeline.storage.filesystem import Storage, filesystem
 from pipeline.storage.retry import retried, s3_code
+from pipeline.storage.witness import Trial, remember
 
 Result = TypeVar("Result")
 
@@ -59,26 +60,39 @@ class Store:
             return key
         return f"{self.root.rstrip('/')}/{key}" if key else self.root.rstrip("/")
 
-    def read(self, key: str, max_bytes: int | None = None) -> bytes:
-        """The object's bytes, or its first `max_bytes`. Raises FileNotFoundError, PermissionError."""
-        return self._read_span(key, None if max_bytes is None else (0, max_bytes))
+    def read(self, key: str) -> bytes:
+        """The object's bytes. Raises FileNotFoundError, PermissionError."""
+        return self._read_span(key, None)
+
+    def read_one_of_many(self, key: str, max_bytes: int) -> bytes:
+        """The first `max_bytes` of an object that others do not have to wait for.
+
+        Raises:
+            KeyUnavailable: the key fails while others are answered; found out in about a tenth of `storage.give_up_s`.
+            FileNotFoundError, PermissionError: as they say.
+        """
+        fs, path = self._locate(key)
+        trial = Trial(path, self.storage.give_up_s, lambda witness: fs.cat_file(witness, start=0, end=1))
+        data = self._read_span(key, (0, max_bytes), fails_alone=trial)
+        remember(path)
+        return data
 
     def exists(self, key: str) -> bool:
         """Whether the key is there now."""
         fs, path = self._locate(key)
-        return bool(self._retried(lambda: fs.exists(path)))
+        return bool(self._retried(key, lambda: fs.exists(path)))
 
     def info(self, key: str) -> Entry:
         """Size, ETag and time of one object. Raises FileNotFoundError."""
         fs, path = self._locate(key)
-        return _entry(key, self._retried(lambda: fs.info(path)))
+        return _entry(key, self._retried(key, lambda: fs.info(path)))
 
     def listing(self, prefix: str) -> Iterator[Entry]:
         """All objects below a prefix, sorted by key, fresh from the store. A prefix that is not there is empty."""
         fs, path = self._locate(prefix)
         fs.invalidate_cache()
         try:
-            found = self._retried(lambda: fs.find(path, detail=True))
+            found = self._retried(prefix, lambda: fs.find(path, detail=True))
         except FileNotFoundError:
             return
         start = len(path.rstrip("/")) + 1  # some servers list the prefix itself, as an empty object
@@ -97,7 +111,7 @@ class Store:
         if _is_local(fs):
             return create_file(Path(path), data)
         try:
-            self._upload(fs, len(data), "pipe_file", path, data, mode="create")
+            self._upload(key, fs, len(data), "pipe_file", path, data, mode="create")
         except OSError as error:
             if isinstance(error, FileExistsError) or s3_code(error) == "PreconditionFailed":
                 return False
@@ -110,7 +124,7 @@ class Store:
         if _is_local(fs):
             replace_file(Path(path), data)
         else:
-            self._upload(fs, len(data), "pipe_file", path, data)
+            self._upload(key, fs, len(data), "pipe_file", path, data)
 
     def put_file(self, key: str, source: Path) -> None:
         """Upload a file of any size; the key appears when all of it has arrived."""
@@ -120,18 +134,18 @@ class Store:
             fs.put_file(str(source), str(temporary))
             temporary.replace(path)
         else:
-            self._upload(fs, source.stat().st_size, "put_file", str(source), path)
+            self._upload(key, fs, source.stat().st_size, "put_file", str(source), path)
 
     def get_file(self, key: str, target: Path) -> None:
         """Download an object of any size into a local file. Raises FileNotFoundError, PermissionError."""
         fs, path = self._locate(key)
-        self._retried(lambda: fs.get_file(path, str(target)))
+        self._retried(key, lambda: fs.get_file(path, str(target)))
 
     def glob(self, pattern: str) -> list[Entry]:
         """Objects that match a pattern with `*`, `?`, `[]`, sorted by key (full addresses)."""
         fs, path = self._locate(pattern)
         fs.invalidate_cache()
-        found = self._retried(lambda: fs.glob(path, detail=True))
+        found = self._retried(pattern, lambda: fs.glob(path, detail=True))
         files = {name: info for name, info in found.items() if info["type"] == "file" and not is_temporary(name)}
         return [_entry(fs.unstrip_protocol(name), files[name]) for name in sorted(files)]
 
@@ -149,9 +163,9 @@ class Store:
             self.put_new(key, b"first")
             return not self.put_new(key, b"second") and self.read(key) == b"first"
         finally:
-            self._retried(lambda: fs.rm_file(path))
+            self._retried(key, lambda: fs.rm_file(path))
 
-    def _upload(self, fs: Any, size: int, method: str, *arguments: Any, **options: Any) -> None:
+    def _upload(self, key: str, fs: Any, size: int, method: str, *arguments: Any, **options: Any) -> None:
         """Send bytes, within a time limit of our own.
 
         The clients' timeouts do not cover everything: a server that accepts a connection and then says nothing keeps an
@@ -163,15 +177,15 @@ class Store:
             await asyncio.wait_for(getattr(fs, f"_{method}")(*arguments, **options), limit_s)
 
         if getattr(fs, "async_impl", False):
-            self._retried(lambda: fsspec.asyn.sync(fs.loop, in_time))
+            self._retried(key, lambda: fsspec.asyn.sync(fs.loop, in_time))
         else:
-            self._retried(lambda: getattr(fs, method)(*arguments, **options))
+            self._retried(key, lambda: getattr(fs, method)(*arguments, **options))
 
-    def _read_span(self, key: str, span: tuple[int, int] | None) -> bytes:
+    def _read_span(self, key: str, span: tuple[int, int] | None, **options: Any) -> bytes:
         fs, path = self._locate(key)
         wanted = {} if span is None else {"start": span[0], "end": span[1]}
         try:
-            data: bytes = self._retried(lambda: fs.cat_file(path, **wanted))
+            data: bytes = self._retried(key, lambda: fs.cat_file(path, **wanted), **options)
         except OSError as error:
             if s3_code(error) in EMPTY_RANGE_CODES:  # the first bytes of an object that has none
                 return b""
@@ -184,8 +198,8 @@ class Store:
         fs = filesystem(protocol, self.storage)
         return fs, fs._strip_protocol(url)
 
-    def _retried(self, request: Callable[[], Result]) -> Result:
-        return retried(request, self.storage.give_up_s)
+    def _retried(self, key: str, request: Callable[[], Result], **options: Any) -> Result:
+        return retried(request, self.storage.give_up_s, self.url(key), **options)
 
 
 class _ObjectFile(io.RawIOBase):

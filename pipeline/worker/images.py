@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 from pipeline.config import Limits
 from pipeline.describe import describe
 from pipeline.failure import BadImage, Failure
-from pipeline.storage.retry import StoreUnavailable
+from pipeline.storage.retry import KeyUnavailable, StoreUnavailable
 from pipeline.storage.store import Store
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
@@ -30,10 +30,12 @@ UNKNOWN_RANGE = ("F", "I")
 
 
 def fetch_image(store: Store, key: str, limits: Limits) -> bytes:
-    """The file's bytes. Raises BadImage (missing, forbidden, unreadable, too many bytes) and StoreUnavailable."""
+    """The file's bytes. Raises BadImage (missing, forbidden, unavailable, unreadable, too large), StoreUnavailable."""
     try:
         # One byte more than allowed tells a file that is too large without fetching all of it.
-        data = store.read(key, max_bytes=limits.max_image_bytes + 1)
+        data = store.read_one_of_many(key, limits.max_image_bytes + 1)
+    except KeyUnavailable as error:
+        raise BadImage(Failure("image_unavailable", describe(error))) from error
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise BadImage(Failure("image_missing", f"{store.url(key)}: there is no such object")) from None
     except PermissionError as error:

@@ -15,7 +15,10 @@ from typing import Literal
 
 CHUNK_BYTES = 65_536
 
-Harm = Literal["stall the body", "cut the body", "swallow the answer"]
+Harm = Literal["stall the body", "cut the body", "swallow the answer", "answer 500"]
+ALWAYS = 1_000_000
+ERROR = b"<?xml version='1.0'?><Error><Code>InternalError</Code><Message>internal</Message></Error>"
+ANSWER_500 = b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/xml\r\nConnection: close\r\n"
 
 
 @dataclass
@@ -25,7 +28,7 @@ class HarmfulProxy:
     Attributes:
         pattern: of a request's first line, such as `PUT .*/parts/`.
         harm: what becomes of such a request: its body stalls after a byte for good, or its connection is closed after a
-            byte; or all of it passes, and the connection is closed instead of passing the answer.
+            byte; or all of it passes, and the connection is closed instead of passing the answer; or the answer is 500.
         met: set once a request was harmed.
     """
 
@@ -63,6 +66,10 @@ class HarmfulProxy:
             for data in _received(client):
                 head, separator, body = b"", b"", data
                 if not in_body and self._is_to_be_harmed(data):
+                    if self.harm == "answer 500":
+                        self.met.set()
+                        client.sendall(ANSWER_500 + b"Content-Length: %d\r\n\r\n%b" % (len(ERROR), ERROR))
+                        return
                     if self.harm == "swallow the answer":
                         swallow.set()
                         self.met.set()

@@ -16,13 +16,13 @@ def test_what_passes_by_itself_is_retried_and_given_up_in_time() -> None:
             raise answer
         return answer
 
-    assert retried(request, give_up_s=30) == "done"
+    assert retried(request, give_up_s=30, name="s3://b/k") == "done"
 
     def down() -> None:
         raise ConnectionRefusedError("refused")
 
-    with pytest.raises(StoreUnavailable, match="refused"):
-        retried(down, give_up_s=0.5)
+    with pytest.raises(StoreUnavailable, match="s3://b/k: ConnectionRefusedError: refused"):
+        retried(down, give_up_s=0.5, name="s3://b/k")
 
 
 @pytest.mark.parametrize(
