@@ -96,9 +96,8 @@ def make_library(store: Store) -> None:
     put_clicks(store, "clicks/dt=01/a.parquet", [row for number in range(3) for row in click_rows(f"{number:04d}.png")])
     night(document, "2026-01-01")
     put_clicks(store, "clicks/dt=02/a.parquet", click_rows("0003.png") + click_rows("missing.png"))
-    with patch("pipeline.library.nights.write_plan", side_effect=Killed):
-        with suppress(Killed):
-            night(document, "2026-01-02")
+    with patch("pipeline.library.nights.write_plan", side_effect=Killed), suppress(Killed):
+        night(document, "2026-01-02")
     changed = {**click_rows("0000.png")[0], "x": 34.0}  # one more click on an old object
     put_clicks(store, "clicks/dt=03/a.parquet", [changed])
     night(document, "2026-01-03")
