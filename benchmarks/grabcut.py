@@ -22,7 +22,7 @@ from pycocotools import mask as coco_mask
 from scipy.ndimage import distance_transform_edt
 from scipy.stats import spearmanr
 
-from jobs.cli import label
+from jobs.commands.label import label_job
 from pipeline.config import parse_job
 
 
@@ -43,7 +43,7 @@ def main() -> None:
             "workers": {"gpus": 0},
         }
         started = time.monotonic()
-        label(parse_job(document, "benchmark"))
+        label_job(parse_job(document, "benchmark"))
         seconds = time.monotonic() - started
         report(options.data, json.loads((output / "export/coco/instances.json").read_text()), seconds)
 

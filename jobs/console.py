@@ -7,13 +7,15 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
 from rich.logging import RichHandler
 from rich.text import Text
 
-from pipeline.driver.progress import Snapshot, Status
+if TYPE_CHECKING:
+    from pipeline.driver.progress import Snapshot, Status
 
 LOG_PROGRESS_EVERY_S = 30.0
 

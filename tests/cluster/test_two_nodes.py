@@ -17,7 +17,7 @@ import pytest
 import requests
 import yaml
 
-from jobs.submit import submission_name
+from jobs.ray_jobs import submission_name
 from pipeline.attempts import all_attempts, newest_rows
 from pipeline.library.ledger import read_state
 from pipeline.storage.filesystem import Storage

@@ -2,50 +2,48 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from typer.main import get_command
 
-from jobs.cli import build_parser, main
+from jobs.cli import app, main
 from pipeline.storage.store import Store
 from tests.pipeline.make_data import put_dataset
 
 COMMAND_LINE = """
+ --verbose --install-completion --show-completion
 check-backbone NAME --weights --dtype --device --grid --endpoint-url
 demo --to
-export OUTPUT|LIBRARY --format --to --endpoint-url
+export OUTPUT|LIBRARY --to --format --endpoint-url
 label JOB.yaml key=value --address --retry-failed --retry-all
 nightly NIGHTLY.yaml --date --address
 status OUTPUT --endpoint-url
-submit JOB.yaml key=value --address
+submit JOB.yaml --address key=value
+weights
 weights fetch NAME --to --from --endpoint-url
 """
 
 
-def commands(parser: argparse.ArgumentParser, name: str = "") -> list[str]:
+def commands(command: Any, name: str = "") -> list[str]:
     """Every command with its arguments, a line each."""
-    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    if groups:
-        return [line for word, below in groups[0].choices.items() for line in commands(below, f"{name} {word}".strip())]
     words = [
-        action.option_strings[0] if action.option_strings else str(action.metavar)
-        for action in parser._actions
-        if not isinstance(action, argparse._HelpAction)
+        parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar for parameter in command.params
     ]
-    return [" ".join([name, *words])]
+    below = getattr(command, "commands", {})
+    lines = [line for word, each in below.items() for line in commands(each, f"{name} {word}".strip())]
+    return [" ".join([name, *words]), *lines]
 
 
 def test_the_command_line_is_frozen() -> None:
-    assert sorted(commands(build_parser())) == COMMAND_LINE.split("\n")[1:-1]
+    assert sorted(commands(get_command(app))) == COMMAND_LINE.split("\n")[1:-1]
 
 
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["--help"])
-    assert ended.value.code == 0
-    assert "label a job's images" in capsys.readouterr().out
+    assert main(["--help"]) == 0
+    assert "Label a job's images" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -73,7 +71,9 @@ def test_no_run_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "no run is here; expected plan/plan.json below it" in capsys.readouterr().err
 
 
-def test_usage_errors_end_with_2() -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["label"])
-    assert ended.value.code == 2
+def test_usage_errors_end_with_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["label"]) == 2
+    assert capsys.readouterr().err == "m2n2: Missing argument 'JOB.yaml'.\n"
+    assert main(["labl"]) == 2
+    assert main(["label", "job.yaml", "--retry-al"]) == 2
+    assert "No such option: --retry-al" in capsys.readouterr().err

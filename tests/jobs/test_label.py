@@ -13,7 +13,7 @@ import pytest
 import yaml
 from pycocotools.coco import COCO
 
-from jobs.demo import CLICKS, photos
+from jobs.demo_photos import CLICKS, photos
 from pipeline.storage.filesystem import Storage
 from pipeline.storage.store import Store
 from pipeline.weights.fetch import fetch_weights

@@ -9,9 +9,10 @@ import pytest
 import yaml
 from ray.job_submission import JobDetails, JobStatus, JobType
 
-from jobs import submit as submit_module
+from jobs import ray_jobs
 from jobs.cli import main
-from jobs.submit import submission_name, submit
+from jobs.commands.submit import submit
+from jobs.ray_jobs import submission_name
 from pipeline.config import InvalidJob
 from tests.s3_server import free_ports
 
@@ -59,8 +60,8 @@ def job(tmp_path: Path) -> str:
 
 
 def submit_to(client: FakeClient, path: str, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> int:
-    monkeypatch.setattr(submit_module, "JobSubmissionClient", lambda address: client)
-    return submit(path, overrides, "http://nowhere")
+    monkeypatch.setattr(ray_jobs, "JobSubmissionClient", lambda address: client)
+    return submit(path, "http://nowhere", list(overrides))
 
 
 def test_the_name_tells_people_and_machines_which_output_it_is() -> None:

@@ -9,29 +9,35 @@ import threading
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from jobs.commands.options import RayAddress
 from jobs.console import progress_line, say
+from jobs.exit_codes import INCOMPLETE
 from jobs.notice import send_notice
-from pipeline.config import InvalidJob, Job
-from pipeline.library.config import load_nightly
-from pipeline.library.lease import LeaseHeld, LeaseLost
-from pipeline.library.nights import NightReport, run_nights
 
-EXIT_INCOMPLETE = 1
+if TYPE_CHECKING:
+    from pipeline.config import Job
+    from pipeline.library.nights import NightReport
+
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
-def nightly(path: str, date: str | None, address: str | None) -> int:
-    """Label what is new or changed in the library of `path`; returns the exit code.
+def nightly(
+    config: Annotated[str, typer.Argument(metavar="NIGHTLY.yaml")],
+    date: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="the day tonight stands for; default: today in UTC")
+    ] = None,
+    address: RayAddress = None,
+) -> int:
+    """Label what is new or changed since the last night."""
+    from pipeline.library.config import load_nightly
+    from pipeline.library.lease import LeaseHeld, LeaseLost
+    from pipeline.library.nights import run_nights
 
-    Args:
-        date: the day that tonight stands for, YYYY-MM-DD; None is today in UTC.
-        address: a running Ray cluster; None is RAY_ADDRESS, else Ray on this machine.
-
-    Raises:
-        InvalidJob: the file or the date is wrong.
-    """
-    config = load_nightly(path)
+    night = load_nightly(config)
     date = _checked_date(date)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -44,18 +50,18 @@ def nightly(path: str, date: str | None, address: str | None) -> int:
 
     try:
         with progress_line() as show:
-            reports = run_nights(config, date, connect, stop, show)
+            reports = run_nights(night, date, connect, stop, show)
     except (LeaseHeld, LeaseLost) as error:
         sys.stderr.write(f"m2n2: {error}\n")
-        return EXIT_INCOMPLETE
+        return INCOMPLETE
     except Exception as error:
-        send_notice({"text": f"m2n2 nightly {config.growth.library} {date}: {error}", "outcome": "error"})
+        send_notice({"text": f"m2n2 nightly {night.growth.library} {date}: {error}", "outcome": "error"})
         raise
     for report in reports:
         text = report_text(report)
         say(text)
         if report.outcome != "nothing_new":
-            send_notice({"text": f"m2n2 nightly {config.growth.library} {text}"} | asdict(report))
+            send_notice({"text": f"m2n2 nightly {night.growth.library} {text}"} | asdict(report))
     return max(report.exit_code for report in reports)
 
 
@@ -76,6 +82,8 @@ def report_text(report: NightReport) -> str:
 def _checked_date(date: str | None) -> str:
     if date is None:
         return datetime.now(UTC).date().isoformat()
+    from pipeline.config import InvalidJob
+
     if not DATE.fullmatch(date):
         raise InvalidJob(f"--date: found {date!r}; allowed: YYYY-MM-DD")
     try:

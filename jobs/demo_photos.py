@@ -1,18 +1,14 @@
-"""`m2n2 demo`: the whole product on this machine, on photos that scikit-image ships and clicks written here."""
+"""What `m2n2 demo` labels and draws: photos that scikit-image ships, and clicks written here."""
 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
-
-from jobs.console import duration, say
-from pipeline.config import Job, parse_job
 
 # (photo, object, category, x, y, on the object)
 CLICKS = [
@@ -32,26 +28,8 @@ CLICKS = [
     ("motorcycle_left.png", "motorcycle", "motorcycle", 190, 330, True),
     ("motorcycle_left.png", "motorcycle", "motorcycle", 620, 380, True),
 ]
-GRID = 64
 COLOURS = [(255, 80, 60), (60, 160, 255), (90, 220, 90), (250, 200, 40)]
 OVERLAY_HEIGHT = 360
-
-
-def demo(directory: Path) -> int:
-    """Fetch the small weights, label the photos, draw the masks; returns the run's exit code."""
-    from jobs.cli import label
-    from pipeline.weights.fetch import fetch_weights
-
-    started = time.monotonic()
-    directory.mkdir(parents=True, exist_ok=True)
-    _write_clicks(directory / "clicks.parquet")
-    job = _job(directory, str(fetch_weights("dinov2-small")))
-    code = label(job)
-    instances = directory / "labels" / "export" / "coco" / "instances.json"
-    overlay = directory / "overlay.jpg"
-    draw_overlays(instances, photos(), overlay)
-    say(f"masks    {instances}\npicture  {overlay}\ntook     {duration(time.monotonic() - started)}")
-    return code
 
 
 def photos() -> Path:
@@ -59,6 +37,12 @@ def photos() -> Path:
     import skimage.data
 
     return Path(skimage.data.__file__).parent
+
+
+def write_clicks(path: Path) -> None:
+    """The clicks as a Parquet file."""
+    names = ["image", "object", "category", "x", "y", "label"]
+    pq.write_table(pa.table(dict(zip(names, map(list, zip(*CLICKS, strict=True)), strict=True))), path)
 
 
 def draw_overlays(instances: Path, images: Path, target: Path) -> None:
@@ -89,19 +73,3 @@ def _mark_clicks(panel: Image.Image, name: str) -> None:
     for photo, _, _, x, y, on_object in CLICKS:
         if photo == name:
             draw.ellipse((x - 6, y - 6, x + 6, y + 6), fill="lime" if on_object else "red", outline="white", width=2)
-
-
-def _write_clicks(path: Path) -> None:
-    names = ["image", "object", "category", "x", "y", "label"]
-    pq.write_table(pa.table(dict(zip(names, map(list, zip(*CLICKS, strict=True)), strict=True))), path)
-
-
-def _job(directory: Path, weights: str) -> Job:
-    document = {
-        "images": str(photos()),
-        "clicks": str(directory / "clicks.parquet"),
-        "output": str(directory / "labels"),
-        "backbone": {"name": "dinov2", "weights": weights, "grid": GRID},
-        "workers": {"count": 1, "gpus": 0, "cpus": 2},
-    }
-    return parse_job(document, "demo")

@@ -1,0 +1,56 @@
+"""`m2n2 label`: run or resume a job on a cluster or on this machine, and say how it ended."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.commands.options import Overrides, RayAddress
+from jobs.console import progress_line, say
+from jobs.notice import send_notice
+
+if TYPE_CHECKING:
+    from pipeline.config import Job
+    from pipeline.driver.run import Retry
+
+
+def label(
+    job: Annotated[str, typer.Argument(metavar="JOB.yaml")],
+    overrides: Overrides = None,
+    address: RayAddress = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="try failed objects again that may succeed now")
+    ] = False,
+    retry_all: Annotated[bool, typer.Option("--retry-all", help="try all failed objects again")] = False,
+) -> int:
+    """Label a job's images: plan, run or resume, export."""
+    from pipeline.config import load_job
+
+    retry: Retry | None = "all" if retry_all else "retryable" if retry_failed else None
+    return label_job(load_job(job, overrides or []), address, retry)
+
+
+def label_job(job: Job, address: str | None = None, retry: Retry | None = None) -> int:
+    """Run a job on a cluster or on this machine and say how it ended; returns the exit code."""
+    from jobs.cluster import connected
+    from pipeline.driver.run import run
+    from pipeline.plan import find_or_make_plan
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    plan = find_or_make_plan(job)  # before Ray starts: bad input is said at once
+    with connected(job, address), progress_line() as show:
+        result = run(job, retry=retry, stop=stop, on_progress=show, plan=plan)
+    reasons = ", ".join(f"{reason} {number}" for reason, number in result.failed.items())
+    failed = f"{sum(result.failed.values())} failed{reasons and f' ({reasons})'}"
+    text = f"{result.outcome}: {result.objects} objects, {failed}"
+    say(text)
+    outcome = {"outcome": result.outcome, "exit_code": result.exit_code, "run": job.output}
+    send_notice({"text": f"m2n2 label {job.output} {text}"} | outcome)
+    for line in filter(None, [result.message, *result.exports]):
+        say(line)
+    return result.exit_code
