@@ -58,14 +58,14 @@ def main(target: Path) -> None:
         try:
             server.bucket(BUCKET)
             store = Store(f"s3://{BUCKET}", Storage(endpoint_url=server.endpoint_url))
-            make_runs(store)
+            make_runs(server, store)
             make_library(store)
             pack(store, target)
         finally:
             server.stop()
 
 
-def make_runs(store: Store) -> None:
+def make_runs(server: S3Server, store: Store) -> None:
     for number in range(6):
         store.put(f"inputs/photos/{number:04d}.png", encode(picture()))
     for entry in store.listing("inputs/photos"):
@@ -75,7 +75,7 @@ def make_runs(store: Store) -> None:
     put_clicks(store, "clicks.parquet", rows)
 
     photo = store.read(LATE)
-    remove(store, LATE)
+    server.filesystem().rm_file(f"{BUCKET}/{LATE}")
     complete = run_document(store, "complete") | {"shard_images": 3}
     label(complete)
     store.put(LATE, photo)
@@ -181,11 +181,6 @@ def put_clicks(store: Store, key: str, rows: list[dict[str, Any]]) -> None:
 def copy(store: Store, source: str, target: str) -> None:
     for entry in store.listing(source):
         store.put(f"{target}/{entry.key.removeprefix(source + '/')}", store.read(entry.key))
-
-
-def remove(store: Store, key: str) -> None:
-    fs, path = store._locate(key)
-    fs.rm_file(path)
 
 
 def pack(store: Store, target: Path) -> None:
