@@ -21,12 +21,22 @@ from jobs.commands.label import label
 from jobs.commands.nightly import nightly
 from jobs.commands.status import status
 from jobs.commands.submit import submit
-from jobs.commands.weights import fetch
-from jobs.console import configure_logs
+from jobs.commands.weights import weights
+from jobs.console import configure_logs, say
 from jobs.exit_codes import exit_code_of
+from m2n2 import __version__
 
-app = typer.Typer(name="m2n2", pretty_exceptions_enable=False)
-weights = typer.Typer(help="Get models' weights.")
+FIRST_RUN = """
+A first run:
+
+  m2n2 weights fetch dinov2-small
+
+  m2n2 init --images photos/ --clicks clicks.parquet
+
+  m2n2 label job.yaml
+"""
+
+app = typer.Typer(name="m2n2", epilog=FIRST_RUN, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,11 +54,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code or 0
 
 
-@app.callback()
-def everything(
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        say(f"m2n2 {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def m2n2(
+    context: typer.Context,
     verbose: Annotated[bool, typer.Option("--verbose", help="log every shard, also on a terminal")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="say the version and end")
+    ] = False,
 ) -> None:
     """Instance masks from clicks, without training."""
+    if context.invoked_subcommand is None:
+        say(context.get_help())
     configure_logs(verbose)
 
 
@@ -58,7 +80,6 @@ app.command()(nightly)
 app.command()(status)
 app.command()(export)
 app.add_typer(weights, name="weights")
-weights.command()(fetch)
 app.command()(check_backbone)
 app.command()(demo)
 

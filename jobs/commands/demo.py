@@ -18,7 +18,10 @@ GRID = 64
 
 
 def demo(to: Annotated[Path, typer.Option(metavar="DIR")] = Path("demo")) -> int:
-    """Label a few photos on this machine and draw the masks."""
+    """Label a few photos on this machine and draw the masks.
+
+    Example: m2n2 demo --to demo
+    """
     from jobs.demo_photos import draw_overlays, photos, write_clicks
     from pipeline.weights.fetch import fetch_weights
 

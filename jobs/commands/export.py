@@ -19,7 +19,10 @@ def export(
     format: Annotated[Literal["coco"], typer.Option()] = "coco",
     endpoint_url: EndpointUrl = None,
 ) -> int:
-    """Write the masks of a run or a library to another place."""
+    """Write the masks of a run or a library to another place.
+
+    Example: m2n2 export s3://bucket/labels/run-7/ --to instances.json
+    """
     from pipeline.attempts import all_attempts, is_complete, newest_rows
     from pipeline.config import InvalidJob
     from pipeline.export.coco import export_coco

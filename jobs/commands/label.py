@@ -26,7 +26,10 @@ def label(
     ] = False,
     retry_all: Annotated[bool, typer.Option("--retry-all", help="try all failed objects again")] = False,
 ) -> int:
-    """Label a job's images: plan, run or resume, export."""
+    """Label a job's images: plan, run or resume, export.
+
+    Example: m2n2 label job.yaml backbone.grid=64 --retry-failed
+    """
     from pipeline.config import load_job
 
     retry: Retry | None = "all" if retry_all else "retryable" if retry_failed else None

@@ -32,7 +32,10 @@ def nightly(
     ] = None,
     address: RayAddress = None,
 ) -> int:
-    """Label what is new or changed since the last night."""
+    """Label what is new or changed since the last night.
+
+    Example: m2n2 nightly nightly.yaml --date 2026-10-03
+    """
     from pipeline.library.config import load_nightly
     from pipeline.library.lease import LeaseHeld, LeaseLost
     from pipeline.library.nights import run_nights

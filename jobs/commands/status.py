@@ -12,7 +12,10 @@ from jobs.exit_codes import COMPLETE, INCOMPLETE
 
 
 def status(output: Annotated[str, typer.Argument(metavar="OUTPUT")], endpoint_url: EndpointUrl = None) -> int:
-    """Say how far the run below OUTPUT is, and what failed."""
+    """Say how far the run below OUTPUT is, and what failed.
+
+    Example: m2n2 status s3://bucket/labels/run-7/
+    """
     from pipeline.config import InvalidJob
     from pipeline.driver.progress import read_status
     from pipeline.storage.filesystem import Storage

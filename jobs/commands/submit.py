@@ -34,6 +34,8 @@ def submit(
     Where the cluster asks for a token, it is taken from the environment as Ray does: RAY_AUTH_MODE=token with
     RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH. A job that ended before it was complete goes on where it was when it is
     submitted again.
+
+    Example: m2n2 submit job.yaml workers.count=16 --address http://127.0.0.1:8265
     """
     from ray.job_submission import JobStatus
 

@@ -15,8 +15,10 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from jobs.cli import main
 from pipeline.config import load_job
 from pipeline.library.config import load_nightly
+from pipeline.weights import node_cache
 from tests.jobs.kuberay_schema import SCHEMAS
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +76,6 @@ def test_the_cluster_on_aws_is_valid_for_ray() -> None:
     assert "--dashboard-host=127.0.0.1" in starts
     for commands in (config["head_start_ray_commands"], config["worker_start_ray_commands"]):
         assert "RAY_AUTH_MODE=token" in " ".join(commands)
-    assert any("resolve_weights" in command for command in config["worker_setup_commands"])
 
 
 def test_a_wrong_cluster_file_would_be_found() -> None:
@@ -129,6 +130,22 @@ def test_both_schedules_start_the_same_night_one_at_a_time() -> None:
     assert load_nightly(JOBS / "kuberay" / "nightly.yaml") == load_nightly(JOBS / "examples" / "nightly.yaml")
 
 
+def test_nodes_copy_the_weights_that_jobs_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[str] = []
+    monkeypatch.setattr(node_cache, "weights_on_this_node", lambda spec, storage: copied.append(spec) or "/cache")
+    for name, kind in (("rayjob.yaml", "RayJob"), ("raycronjob.yaml", "RayCronJob")):
+        spec = manifest(name, kind)["spec"]
+        cluster = spec.get("jobTemplate", spec)["rayClusterSpec"]
+        (container,) = cluster["workerGroupSpecs"][0]["template"]["spec"]["initContainers"]
+        program, *arguments = container["command"]
+        assert (program, main(arguments)) == ("m2n2", 0)
+    (command,) = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())["worker_setup_commands"]
+    assign, call = command.split(";")
+    arguments = call.replace('"$M2N2_WEIGHTS"', assign.removeprefix("M2N2_WEIGHTS=")).split("bin/m2n2 ")[1].split()
+    assert main(arguments) == 0
+    assert copied == [load_nightly(JOBS / "examples" / "nightly.yaml").job.backbone.weights] * 3
+
+
 def test_a_wrong_manifest_would_be_found() -> None:
     document = manifest("rayjob.yaml", "RayJob")
     document["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["maxReplica"] = 3
@@ -137,7 +154,7 @@ def test_a_wrong_manifest_would_be_found() -> None:
 
 
 def exported_metrics() -> set[str]:
-    source = (ROOT / "pipeline" / "labeler.py").read_text()
+    source = (ROOT / "pipeline" / "worker" / "labeler.py").read_text()
     return set(re.findall(r'"(m2n2_\w+)"', source))
 
 
