@@ -10,7 +10,7 @@ from tests.faults.cluster import Cluster
 from tests.faults.conftest import a_store
 from tests.faults.data import Photos
 from tests.faults.labelling import Labelling
-from tests.pipeline.test_fuzz_images import damaged_files
+from tests.pipeline.worker.test_fuzz_images import damaged_files
 from tests.s3_server import S3Server
 
 Make = Callable[..., Labelling]

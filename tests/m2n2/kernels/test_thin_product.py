@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from m2n2 import thin_product as module
+from m2n2.kernels import thin_product as module
 from m2n2.kernels.thin_product import thin_product
 
 
