@@ -17,5 +17,9 @@ class InvalidWeights(ValueError):
     """Weights that are missing, incomplete, corrupted, or in a format that can run code (pickles)."""
 
 
+class InvalidDevice(ValueError):
+    """A device that PyTorch does not know or that this machine does not have."""
+
+
 class OperatorReleased(RuntimeError):
     """A new point after `Scene.release_operator`: `Scene.advance` it before."""

@@ -48,6 +48,7 @@ def load_backbone(
     Raises:
         InvalidWeights: the weights are missing, incomplete, corrupted, pickled, of another model or not on this
             machine (an address: `m2n2 weights cache ADDRESS` copies them).
+        InvalidDevice: a device that this machine does not have.
         ValueError: an unknown name, dtype, grid or value of an option.
     """
     target, default_weights = BUILT_IN.get(name, (name, None))
@@ -59,6 +60,10 @@ def load_backbone(
         from m2n2.backbones.weights import resolve_weights
 
         source = resolve_weights(weights or default_weights, sha256=sha256)
+    if name in BUILT_IN:
+        from m2n2.backbones.arguments import check_device
+
+        check_device(device)
     make = getattr(import_module(module), attribute)
     backbone: Backbone = make(weights=source, device=device, dtype=dtype, grid=grid, **options)
     return backbone

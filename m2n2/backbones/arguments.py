@@ -1,10 +1,28 @@
-"""What the words of a job mean: a dtype's name, a grid's size."""
+"""What the words of a job mean: a device's and a dtype's name, a grid's size."""
 
 from __future__ import annotations
 
+import platform
+
 import torch
 
+from m2n2.errors import InvalidDevice
+
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that is not there, before anything is loaded for it.
+
+    Raises:
+        InvalidDevice: PyTorch does not know the name, or sees no such device on this machine.
+    """
+    try:
+        kind = torch.device(name).type
+    except RuntimeError as error:
+        raise InvalidDevice(f"device {name!r}: {str(error).splitlines()[0]}") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise InvalidDevice(f"device {name!r}: PyTorch sees no CUDA device on {platform.node()}; allowed here: cpu")
 
 
 def torch_dtype(name: str) -> torch.dtype:

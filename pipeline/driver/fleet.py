@@ -5,28 +5,33 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import ray
 from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 
-from m2n2.errors import InvalidAttention, InvalidWeights
+from m2n2.errors import InvalidAttention, InvalidDevice, InvalidWeights
 from pipeline.config import Job
 from pipeline.describe import describe
+from pipeline.driver.events import Cause, Done, Event, Lost, Unavailable
+from pipeline.driver.nodes import Nodes, NoWorkers
+from pipeline.driver.room import Room, find_room
 from pipeline.parts import ForeignPart
 from pipeline.plan import Plan, PlanDamaged
+from pipeline.storage.refusals import UnknownStorage, refusal
 from pipeline.storage.retry import StoreUnavailable
-from pipeline.tasks import Place, Progress, Task, TaskReport
+from pipeline.tasks import Place, Progress, Task
 from pipeline.worker.labeler import Labeler
 
 TASKS_IN_FLIGHT = 2
 PROGRESS_EVERY_S = 1.0
 COUNT_AGAIN_EVERY_S = 10.0
-FAILED_STARTS_ALLOWED = 3
 UNREACHABLE_S = 120.0  # by then Ray has found out whether a node that does not answer is dead
-FATAL = (InvalidWeights, InvalidAttention, ForeignPart, PlanDamaged)
+# The output is not in order, whoever looks at it.
+FATAL = (ForeignPart, PlanDamaged)
+# A node that says so at the start of a worker will say it of the next one too.
+REFUSED = (InvalidWeights, InvalidAttention, InvalidDevice, UnknownStorage)
 
 # Ray's own restarts would hand a shard out again behind the driver's back: dead workers are replaced here.
 _OPTIONS: dict[str, Any] = {
@@ -37,38 +42,6 @@ _OPTIONS: dict[str, Any] = {
 LabelerActor: Any = ray.remote(**_OPTIONS)(Labeler)
 
 log = logging.getLogger("m2n2.run")
-
-
-class NoWorkers(RuntimeError):
-    """Workers do not start: the same error again and again, or nothing in the cluster that could hold one."""
-
-
-@dataclass(frozen=True)
-class Done:
-    """A task is finished."""
-
-    report: TaskReport
-
-
-@dataclass(frozen=True)
-class Unavailable:
-    """A task was given up because storage does not answer."""
-
-    task: Task
-    message: str
-
-
-@dataclass(frozen=True)
-class Lost:
-    """A worker is gone, with what it was running and what it had not begun."""
-
-    cause: Literal["crash", "stuck", "node"]
-    message: str
-    running: Task | None
-    others: Sequence[Task]
-
-
-Event = Done | Unavailable | Lost
 
 
 @dataclass(eq=False)
@@ -100,16 +73,21 @@ class Fleet:
         self._job, self._plan = job, plan
         self._workers: list[_Worker] = []
         self._old_pids: dict[str, list[int]] = {}
-        self._failed_starts = 0
-        self._wanted, self._counted_s = 0, -math.inf
+        self._nodes = Nodes()
+        self._room, self._counted_s = Room(), -math.inf
         self._finished = Progress()
 
     def keep(self, tasks_left: int) -> None:
-        """Make workers until there are as many as wanted; never more than there are tasks."""
-        now = time.monotonic()
-        if now - self._counted_s > COUNT_AGAIN_EVERY_S:
-            self._wanted, self._counted_s = self._count(), now
-        while len(self._workers) < min(self._wanted, tasks_left):
+        """Make workers until there are as many as wanted; never more than there are tasks. Raises as `Nodes.fail`."""
+        self._look_around()
+        if self._nodes.none_left(self._room.nodes):
+            self._look_around(at_once=True)
+            if not self._nodes.none_left(self._room.nodes):
+                return
+            if not any(worker.place is not None for worker in self._workers):
+                self._nodes.fail()
+            return
+        while len(self._workers) < min(self._wanted(), tasks_left):
             self._workers.append(self._start())
 
     def idle(self) -> list[_Worker]:
@@ -122,7 +100,7 @@ class Fleet:
         worker.tasks[worker.actor.label.remote(task)] = task
 
     def poll(self, timeout_s: float) -> list[Event]:
-        """Wait until something happens, at most `timeout_s`. Raises NoWorkers, InvalidWeights, ForeignPart."""
+        """Wait until something happens, at most `timeout_s`. Raises NoWorkers, ForeignPart, PlanDamaged."""
         self._ask_for_progress()
         owners = {reference: worker for worker in self._workers for reference in worker.references()}
         if not owners:
@@ -163,20 +141,27 @@ class Fleet:
             ray.kill(worker.actor)
         self._workers.clear()
 
-    def _count(self) -> int:
-        workers = self._job.workers
-        if workers.count != "auto":
-            return workers.count
-        total: dict[str, float] = ray.cluster_resources()
-        room = total.get("CPU", 0.0) / workers.cpus
-        if workers.gpus:
-            room = min(room, total.get("GPU", 0.0) / workers.gpus)
+    def _look_around(self, at_once: bool = False) -> None:
+        now = time.monotonic()
+        if at_once or now - self._counted_s > COUNT_AGAIN_EVERY_S:
+            self._room, self._counted_s = find_room(self._job.workers, self._nodes.given_up), now
+
+    def _wanted(self) -> int:
+        if self._job.workers.count != "auto":
+            return self._job.workers.count
+        # Workers that run on a node where no other starts go on; the room there is not counted.
+        there = sum(
+            worker.place is not None and worker.place.node_id in self._nodes.given_up for worker in self._workers
+        )
         # One even where there is no room yet: its request is what makes an autoscaler add a node.
-        return max(1, math.floor(room))
+        return max(1, self._room.workers + there)
 
     def _start(self) -> _Worker:
         workers = self._job.workers
-        actor = LabelerActor.options(num_cpus=workers.cpus, num_gpus=workers.gpus).remote(self._job, self._plan)
+        options: dict[str, Any] = {"num_cpus": workers.cpus, "num_gpus": workers.gpus}
+        if given_up := self._nodes.given_up:
+            options["label_selector"] = {"ray.io/node-id": f"!in({', '.join(sorted(given_up))})"}
+        actor = LabelerActor.options(**options).remote(self._job, self._plan)
         return _Worker(actor, placing=actor.place.remote(), since_s=time.monotonic())
 
     def _ask_for_progress(self) -> None:
@@ -205,9 +190,11 @@ class Fleet:
 
     def _failed(self, worker: _Worker, error: RayTaskError) -> list[Event]:
         """An exception in the worker: a defect, or a device in a state that only a new process gets out of."""
-        if isinstance(error.cause, PermissionError):
+        if isinstance(error.cause, REFUSED):
+            return self._lost(worker, "crash", describe(error.cause), error.cause)
+        if worker.ready and (found := refusal(error.cause)):
             # Of images it is an error row; here it is the run's own output, and the same for every shard.
-            raise NoWorkers(f"workers may not use the output {self._job.output}: {describe(error.cause)}") from None
+            raise NoWorkers(f"workers cannot write to {self._job.output}: {found}") from None
         log.error("a worker failed: %s", error)
         return self._lost(worker, "crash", describe(error.cause))
 
@@ -230,8 +217,9 @@ class Fleet:
             worker.placing, worker.place, worker.since_s = None, value, now
             worker.loading = worker.actor.load.remote(self._old_pids.get(value.node_id, []))
         elif reference is worker.loading:
-            worker.loading, worker.ready, self._failed_starts = None, True, 0
             assert worker.place is not None
+            worker.loading, worker.ready = None, True
+            self._nodes.worked(worker.place)
             log.info("worker ready host=%s pid=%d %s", worker.place.host, worker.place.pid, _pairs(value))
         elif reference is worker.polling:
             worker.polling, worker.progress = None, value
@@ -260,7 +248,7 @@ class Fleet:
             events += self._lost(worker, "stuck", message)
         return events
 
-    def _lost(self, worker: _Worker, cause: Literal["crash", "stuck", "node"], message: str) -> list[Event]:
+    def _lost(self, worker: _Worker, cause: Cause, message: str, refused: Exception | None = None) -> list[Event]:
         ray.kill(worker.actor)
         self._workers.remove(worker)
         self._finished = _sum(self._finished, worker.progress)
@@ -268,9 +256,9 @@ class Fleet:
             self._old_pids.setdefault(worker.place.node_id, []).append(worker.place.pid)
         starting = worker.placing is not None or worker.loading is not None
         if starting and cause != "node":
-            self._failed_starts += 1
-            if self._failed_starts >= FAILED_STARTS_ALLOWED:
-                raise NoWorkers(f"{self._failed_starts} workers in a row did not start: {message}")
+            self._nodes.failed(worker.place, message, refused)
+        elif not starting and worker.place is not None:
+            self._nodes.worked(worker.place)
         tasks = [*worker.unreachable, *worker.tasks.values()]
         running = worker.progress.running if worker.progress.running in tasks else (tasks[0] if tasks else None)
         others = [task for task in tasks if task != running]

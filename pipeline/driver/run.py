@@ -18,7 +18,9 @@ from pipeline.attempts import all_attempts, is_complete, newest_rows, plan_retry
 from pipeline.config import InvalidJob, Job
 from pipeline.describe import describe
 from pipeline.driver.dispatch import Dispatcher, TakenApart
-from pipeline.driver.fleet import Done, Event, Fleet, Lost, NoWorkers, Unavailable
+from pipeline.driver.events import Done, Event, Lost, Unavailable
+from pipeline.driver.fleet import Fleet
+from pipeline.driver.nodes import NoWorkers
 from pipeline.driver.progress import Heartbeat, Snapshot
 from pipeline.export.coco import export_coco
 from pipeline.parts import commit_part, error_row, finished_shards

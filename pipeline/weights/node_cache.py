@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,11 +16,14 @@ from m2n2.errors import InvalidWeights
 from pipeline.storage.filesystem import Storage
 from pipeline.storage.store import Store
 
+log = logging.getLogger("m2n2.weights")
+
 
 def weights_on_this_node(spec: str, storage: Storage, sha256: str | None = None, cache: Path | None = None) -> str:
     """What `load_backbone` takes as `weights`: a copy on this node's disk of what is in object storage.
 
-    However many processes of a node ask at the same time, one of them copies. What is no address is returned as it is.
+    However many processes of a node ask at the same time, one of them copies. A copy that was damaged since is made
+    again. What is no address is returned as it is.
 
     Args:
         spec: an address such as "s3://bucket/weights/sd2", or anything that `load_backbone` understands by itself.
@@ -39,7 +43,11 @@ def weights_on_this_node(spec: str, storage: Storage, sha256: str | None = None,
     digest = check_digest(manifest, sha256, spec)
     directory = (default_cache() if cache is None else cache) / "by-sha256" / digest
     directory.parent.mkdir(parents=True, exist_ok=True)
+    if directory.exists() and _is_sound(directory):
+        return str(directory)
     with FileLock(directory.with_suffix(".lock")):
+        if directory.exists() and not _is_sound(directory):
+            shutil.rmtree(directory)
         if not directory.exists():
             partial = Path(tempfile.mkdtemp(prefix=f"{digest}.", dir=directory.parent))
             try:
@@ -68,6 +76,16 @@ def upload_weights(directory: Path, address: str, storage: Storage) -> None:
     store = Store(address, storage)
     for name in [*parse_manifest((directory / MANIFEST).read_text(), directory), MANIFEST]:
         store.put_file(name, directory / name)
+
+
+def _is_sound(directory: Path) -> bool:
+    """Whether the copy is still what was copied: disks go bad, and people tidy up in caches."""
+    try:
+        check_directory(directory)
+    except (InvalidWeights, OSError) as error:
+        log.warning("weights are copied again: %s", error)
+        return False
+    return (directory / MANIFEST).exists()
 
 
 def _download(store: Store, manifest: str, directory: Path) -> None:

@@ -21,6 +21,7 @@ import ray
 from ray.util import metrics
 
 from m2n2.backbones import BUILT_IN
+from m2n2.errors import InvalidDevice
 from m2n2.prompt import Prompt
 from m2n2.settings import Settings
 from pipeline.clicks import ObjectClicks
@@ -74,13 +75,11 @@ class Labeler:
         from m2n2.backbones.check import check_backbone
 
         torch.set_num_threads(max(1, int(self._job.workers.cpus)))
-        backbone, device = self._job.backbone, self._job.backbone.device
-        if device == "auto":
-            device = "cuda" if self._job.workers.gpus and torch.cuda.is_available() else "cpu"
+        backbone = self._job.backbone
         self._backbone = load_backbone(
             backbone.name,
             weights=self._weights(),
-            device=device,
+            device=self._device_name(),
             dtype=backbone.dtype,
             grid=backbone.grid,
             sha256=backbone.sha256,
@@ -123,6 +122,18 @@ class Labeler:
         """Answers also while the device works."""
         slowest, slowest_s = self._work.longest()
         return replace(self._progress, slowest=slowest, slowest_s=slowest_s)
+
+    def _device_name(self) -> str:
+        device, gpus = self._job.backbone.device, self._job.workers.gpus
+        if device != "auto":
+            return device
+        import torch
+
+        # On the CPU the run would go on, a hundred times slower, and look well.
+        if gpus and not torch.cuda.is_available():
+            found = f"workers.gpus is {gpus:g}, and PyTorch sees no CUDA device on {os.uname().nodename}"
+            raise InvalidDevice(f"{found} (its driver, or a torch without CUDA?); allowed: backbone.device=cpu")
+        return "cuda" if gpus else "cpu"
 
     def _weights(self) -> str | None:
         backbone = self._job.backbone

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -64,8 +66,10 @@ class Cluster:
         for _ in range(nodes):
             self.add_node(cpus)
 
-    def add_node(self, cpus: int = 1) -> Node:
-        return self._start_node([f"--address={self.address}", f"--num-cpus={cpus}"], f"node-{len(self.nodes)}")
+    def add_node(self, cpus: int = 1, **variables: str) -> Node:
+        """One more, with `variables` in its environment."""
+        arguments = [f"--address={self.address}", f"--num-cpus={cpus}"]
+        return self._start_node(arguments, f"node-{len(self.nodes)}", variables)
 
     def workers(self) -> list[psutil.Process]:
         return [worker for node in self.nodes if node.process.poll() is None for worker in node.workers()]
@@ -79,14 +83,14 @@ class Cluster:
             node.kill()
         shutil.rmtree(self.directory, ignore_errors=True)  # Ray's agents may still write their last lines there
 
-    def _start_node(self, arguments: list[str], name: str) -> Node:
+    def _start_node(self, arguments: list[str], name: str, variables: Mapping[str, str] = MappingProxyType({})) -> Node:
         log = self.directory / f"{name}.log"
         common = ["--node-ip-address=127.0.0.1", "--object-store-memory=100000000", "--disable-usage-stats", "--block"]
         ports = ["--min-worker-port=0", "--max-worker-port=0"]
         with log.open("wb") as file:
             process = subprocess.Popen(
                 [str(Path(sys.executable).parent / "ray"), "start", *arguments, *common, *ports],
-                env=clean_environment(self.environment()),
+                env=clean_environment(self.environment() | dict(variables)),
                 stdout=file,
                 stderr=file,
                 start_new_session=True,

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from m2n2.backbones import load_backbone
-from m2n2.errors import InvalidWeights
+from m2n2.errors import InvalidDevice, InvalidWeights
 
 
 @dataclass
@@ -77,3 +77,10 @@ class TestColour:
         once, again = (load_backbone("colour").attention(golden_photos[1]) for _ in range(2))
         assert torch.equal(once, again)
         assert once.shape == (32, 32, 32, 32)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "gpu"])
+def test_a_device_that_is_not_there_is_refused_before_anything_is_loaded(device, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(InvalidDevice, match=f"device '{device}'"):
+        load_backbone("colour", device=device)

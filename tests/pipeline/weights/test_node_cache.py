@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pipeline.storage.filesystem import Storage
 from pipeline.storage.retry import StoreUnavailable
 from pipeline.storage.store import Store
 from pipeline.weights.node_cache import upload_weights, weights_digest, weights_on_this_node
-from tests.s3_server import free_ports
+from tests.s3_server import S3Server, free_ports
 from tests.weights import SPOILED, digest_of, write_weights
 
 # One process of several that start together: counts its downloads as lines of a file, then asks for the weights.
@@ -93,6 +94,20 @@ def test_a_copy_that_breaks_off_leaves_nothing(directory, cache, monkeypatch):
     assert Path(weights_on_this_node(directory.as_uri(), Storage(), cache=cache)).is_dir()
 
 
+@pytest.mark.parametrize("damage", ["another byte", "a file is gone", "the manifest is gone"])
+def test_a_copy_that_was_damaged_is_made_again(directory, cache, damage):
+    copy = Path(weights_on_this_node(directory.as_uri(), Storage(), cache=cache))
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    sound = weights.read_bytes()
+    if damage == "another byte":
+        weights.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    else:
+        (weights if damage == "a file is gone" else copy / "SHA256SUMS").unlink()
+    assert weights_on_this_node(directory.as_uri(), Storage(), cache=cache) == str(copy)
+    assert weights.read_bytes() == sound
+    assert (copy / "SHA256SUMS").exists()
+
+
 def test_eight_processes_of_a_node_copy_once(directory, cache, tmp_path):
     count, start = tmp_path / "count", tmp_path / "start"
     command = [sys.executable, "-c", ASK_AND_COUNT, directory.as_uri(), str(cache), str(count), str(start)]
@@ -118,6 +133,23 @@ def test_through_a_real_s3_server(s3, directory, cache):
     server.pipe_file("weights-test/models/mine/unet/config.json", b"{}")
     with pytest.raises(InvalidWeights, match=r"sha256 of unet/config\.json"):
         weights_on_this_node(address, storage, cache=cache / "other")
+
+
+@pytest.mark.slow  # a server of its own, stopped and started
+def test_storage_that_is_away_for_a_moment_is_waited_for(directory, cache, tmp_path):
+    server = S3Server(tmp_path / "server")
+    server.start()
+    try:
+        storage = Storage(endpoint_url=server.endpoint_url, give_up_s=60.0)
+        address = f"{server.bucket('weights')}/mine"
+        upload_weights(directory, address, storage)
+        server.stop()
+        back = threading.Timer(2.0, server.start)
+        back.start()
+        assert Path(weights_on_this_node(address, storage, cache=cache)).is_dir()
+        back.join()
+    finally:
+        server.stop()
 
 
 def test_storage_that_does_not_answer_is_tried_for_as_long_as_the_job_says(cache):

@@ -1,0 +1,28 @@
+"""A worker refuses to start where it would quietly do something else than the job says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from m2n2.errors import InvalidDevice
+from pipeline.config import parse_job
+from pipeline.plan import Plan
+from pipeline.worker.labeler import Labeler
+
+
+def device_of(gpus: float, device: str) -> str:
+    document: dict[str, Any] = {"images": "a", "clicks": "b", "output": "c", "workers": {"gpus": gpus}}
+    job = parse_job(document | {"backbone": {"name": "colour", "device": device}}, "job")
+    return Labeler(job, Plan("", "", {}, (), ()))._device_name()
+
+
+def test_a_gpu_that_was_granted_and_is_not_seen_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(InvalidDevice, match=r"workers.gpus is 1, and PyTorch sees no CUDA device.*backbone.device=cpu"):
+        device_of(1, "auto")
+    assert device_of(1, "cpu") == "cpu"
+    assert device_of(0, "auto") == "cpu"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert device_of(0.5, "auto") == "cuda"
