@@ -73,7 +73,7 @@ class ClickTable:
     Memory stays below about a gigabyte however many clicks there are.
     """
 
-    def __init__(self, files: Sequence[Entry], store: Store, images_root: str) -> None:
+    def __init__(self, files: Sequence[Entry], store: Store, images_roots: Sequence[str]) -> None:
         """Read and sort the files (from `find_click_files`). Raises InvalidClicks."""
         self._files = [file.key for file in files]
         self._directory = tempfile.TemporaryDirectory(prefix="m2n2-clicks-")
@@ -82,7 +82,7 @@ class ClickTable:
         self._database.register("incoming", CANONICAL.empty_table())
         self._database.execute("CREATE TABLE unsorted AS SELECT * FROM incoming")
         # Batch by batch rather than as one stream: an error of ours must not come out wrapped in one of the database's.
-        for batch in _read_all(self._files, store, images_root):
+        for batch in _read_all(self._files, store, images_roots):
             self._database.register("incoming", pa.Table.from_batches([batch]))
             self._database.execute("INSERT INTO unsorted SELECT * FROM incoming")
         self._database.execute("CREATE TABLE clicks AS SELECT * FROM unsorted ORDER BY image, file, row")
@@ -209,7 +209,7 @@ def outside_root(key: str) -> str | None:
     return None
 
 
-def _read_all(files: Sequence[str], store: Store, images_root: str) -> Iterator[pa.RecordBatch]:
+def _read_all(files: Sequence[str], store: Store, images_roots: Sequence[str]) -> Iterator[pa.RecordBatch]:
     for index, file in enumerate(files):
         with store.open_seekable(file) as opened:
             try:
@@ -217,7 +217,7 @@ def _read_all(files: Sequence[str], store: Store, images_root: str) -> Iterator[
                 columns = _check_columns(file, parquet.schema_arrow)
                 row = 0
                 for batch in parquet.iter_batches(batch_size=ROWS_A_BATCH, columns=columns):
-                    yield _canonical(batch, file, index, row, images_root)
+                    yield _canonical(batch, file, index, row, images_roots)
                     row += batch.num_rows
             except pa.ArrowException as error:
                 found = " ".join(str(error).split())
@@ -255,7 +255,9 @@ def _type_fits(column: str, kind: pa.DataType) -> bool:
     return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
 
 
-def _canonical(batch: pa.RecordBatch, file: str, index: int, first_row: int, images_root: str) -> pa.RecordBatch:
+def _canonical(
+    batch: pa.RecordBatch, file: str, index: int, first_row: int, images_roots: Sequence[str]
+) -> pa.RecordBatch:
     rows = batch.num_rows
     columns = {name: batch.column(name).cast(CANONICAL.field(name).type) for name in batch.schema.names}
     for name in columns:
@@ -273,16 +275,18 @@ def _canonical(batch: pa.RecordBatch, file: str, index: int, first_row: int, ima
     columns.setdefault("label", pa.repeat(pa.scalar(1, pa.int64()), rows))
     columns.setdefault("category", pa.nulls(rows, pa.string()))
     columns["category"] = pc.fill_null(columns["category"], "object")
-    columns["image"] = _below_root(columns["image"], images_root)
+    columns["image"] = _below_root(columns["image"], images_roots)
     columns["file"] = pa.repeat(pa.scalar(index, pa.int32()), rows)
     columns["row"] = pa.array(range(first_row, first_row + rows), pa.int64())
     return pa.record_batch([columns[name] for name in CANONICAL.names], schema=CANONICAL)
 
 
-def _below_root(images: pa.Array, root: str) -> pa.Array:
-    """Full addresses below the images' root become keys, so that both spellings are one image."""
-    prefix = root.rstrip("/") + "/"
-    return pc.if_else(pc.starts_with(images, prefix), pc.utf8_slice_codeunits(images, len(prefix)), images)
+def _below_root(images: pa.Array, roots: Sequence[str]) -> pa.Array:
+    """Full addresses below the images' root become keys, so that all spellings are one image."""
+    keys = images
+    for prefix in (root.rstrip("/") + "/" for root in reversed(roots)):
+        keys = pc.if_else(pc.starts_with(images, prefix), pc.utf8_slice_codeunits(images, len(prefix)), keys)
+    return keys
 
 
 def _first_duplicate(clicks: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 from m2n2.backbones import BUILT_IN
 from m2n2.settings import Settings
 from pipeline.describe import without_credentials
+from pipeline.job_paths import UndefinedVariable, place_paths
 from pipeline.storage.filesystem import Storage
 from pipeline.storage.store import Store
 
@@ -108,11 +109,23 @@ class Job(BaseModel):
     limits: Limits = Limits()
     export: tuple[Literal["coco"], ...] = ("coco",)
 
+    _as_written: dict[str, str] = PrivateAttr(default_factory=dict)
+
     @field_validator("storage")
     @classmethod
     def _endpoint_without_credentials(cls, storage: Storage) -> Storage:
         _no_credentials(storage.endpoint_url or "")
         return storage
+
+    @property
+    def as_written(self) -> Mapping[str, str]:
+        """What stood in the file for each path that was made absolute, by key: `{"images": "photos/"}`."""
+        return self._as_written
+
+    @property
+    def images_roots(self) -> Sequence[str]:
+        """The images' root, absolute, and as the file has it: clicks may name images below either."""
+        return list(dict.fromkeys([self.images, self._as_written.get("images", self.images)]))
 
     @property
     def click_patterns(self) -> Sequence[str]:
@@ -139,6 +152,8 @@ Job.model_rebuild(force=True)
 def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
     """Read `job.yaml`, apply `key=value` overrides (keys dotted, values YAML), validate.
 
+    Relative paths are relative to the file's folder, those of overrides to the working directory.
+
     Raises:
         InvalidJob: for every way in which the file or an override is wrong, all of them in one message.
     """
@@ -150,20 +165,30 @@ def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
         raise InvalidJob(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict):
         raise InvalidJob(f"{path}: found {type(document).__name__}, expected a mapping of keys such as images, clicks")
-    for override in overrides:
-        _apply(document, override)
-    return parse_job(document, source=str(path))
+    typed = [_apply(document, override) for override in overrides]
+    return parse_job(document, source=str(path), as_written=placed_paths(document, path, typed))
 
 
-def parse_job(document: dict[str, Any], source: str) -> Job:
+def placed_paths(document: dict[str, Any], path: str | Path, typed: Sequence[str] = ()) -> dict[str, str]:
+    """`pipeline.job_paths.place_paths` for the file at `path`. Raises InvalidJob."""
+    try:
+        return place_paths(document, str(path), Path(path).parent, typed)
+    except UndefinedVariable as error:
+        raise InvalidJob(str(error)) from None
+
+
+def parse_job(document: dict[str, Any], source: str, as_written: Mapping[str, str] | None = None) -> Job:
     """Validate a job that is already a mapping; `source` names it in errors. Raises InvalidJob."""
     try:
-        return Job.model_validate(document)
+        job = Job.model_validate(document)
     except pydantic.ValidationError as error:
         raise InvalidJob("\n".join(_line(source, problem) for problem in error.errors())) from None
+    job._as_written = dict(as_written or {})
+    return job
 
 
-def _apply(document: dict[str, Any], override: str) -> None:
+def _apply(document: dict[str, Any], override: str) -> str:
+    """Put one override into the document; returns its key."""
     key, separator, value = override.partition("=")
     if not separator or not key:
         raise InvalidJob(f"override {override!r}: expected key=value, such as backbone.grid=64")
@@ -175,6 +200,7 @@ def _apply(document: dict[str, Any], override: str) -> None:
             raise InvalidJob(f"override {override!r}: {parent} is a value, it has no keys below it")
     try:
         place[last] = yaml.safe_load(value)
+        return key
     except yaml.YAMLError as error:
         raise InvalidJob(f"override {override!r}: the value is not YAML: {' '.join(str(error).split())}") from error
 

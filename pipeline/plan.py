@@ -105,7 +105,7 @@ def find_or_make_plan(job: Job) -> Plan:
     identity = make_identity(job, files)
     plan = load_plan(store)
     if plan is None:
-        with ClickTable(files, Store("", job.storage), job.images) as table:
+        with ClickTable(files, Store("", job.storage), job.images_roots) as table:
             size = shard_size(job, table.count_images())
             plan = write_plan(store, "", identity, [file.key for file in files], planned_images(job, table), size)
     # Also after writing: another driver may have sealed a plan of its own in the meantime.
@@ -130,7 +130,8 @@ def make_identity(job: Job, files: Sequence[Entry]) -> dict[str, Any]:
     identity = {
         "schema_version": SCHEMA_VERSION,
         "clicks": {file.key: {"size": file.size, "etag": _content(job, file)} for file in files},
-        "images": job.images.rstrip("/"),
+        # As the file has it, like every version before: a plan, and a library's settings, stay what they were.
+        "images": job.as_written.get("images", job.images).rstrip("/"),
         "orientation": job.orientation,
         "allow_images_outside_root": job.allow_images_outside_root,
         "max_image_bytes": job.limits.max_image_bytes,

@@ -74,16 +74,17 @@ def _prepare(directory: Path, path: str, overrides: Sequence[str]) -> tuple[Job,
     if _is_nightly(path):
         if overrides:
             raise InvalidJob(f"{path}: found overrides {', '.join(overrides)}; a nightly takes none, edit the file")
-        job = load_nightly(path).job
-        shutil.copy(path, directory / "nightly.yaml")
+        night = load_nightly(path)
+        job = night.job
+        document = job.model_dump(mode="json", exclude={"output"}) | night.growth.model_dump(mode="json")
+        (directory / "nightly.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
         command = "python -m jobs.cli nightly nightly.yaml"
     else:
         job = load_job(path, overrides)
         (directory / "job.yaml").write_text(yaml.safe_dump(job.model_dump(mode="json")), encoding="utf-8")
         command = "python -m jobs.cli label job.yaml"
-    for key, value in (("images", job.images), ("output", job.output)):
-        if "://" not in value and not value.startswith("/"):
-            raise InvalidJob(f"{path}: {key}: found {value!r}; allowed on a cluster: addresses and absolute paths")
+    for key, written in job.as_written.items():
+        raise InvalidJob(f"{path}: {key}: found {written!r}; allowed on a cluster: addresses and absolute paths")
     return job, command
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,7 +10,7 @@ import pydantic
 import yaml
 from pydantic import BaseModel, Field
 
-from pipeline.config import STRICT, InvalidJob, Job, parse_job
+from pipeline.config import STRICT, InvalidJob, Job, parse_job, placed_paths
 from pipeline.storage.store import Store
 
 
@@ -45,7 +46,7 @@ class Nightly(BaseModel):
 
 
 def load_nightly(path: str | Path) -> Nightly:
-    """Read nightly.yaml: the keys of a job.yaml, with `library` instead of `output`. Raises InvalidJob."""
+    """Read nightly.yaml: a job.yaml's keys, paths as there, with `library` instead of `output`. Raises InvalidJob."""
     try:
         document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -54,10 +55,10 @@ def load_nightly(path: str | Path) -> Nightly:
         raise InvalidJob(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict):
         raise InvalidJob(f"{path}: found {type(document).__name__}, expected a mapping of keys such as library, clicks")
-    return parse_nightly(document, str(path))
+    return parse_nightly(document, str(path), placed_paths(document, path))
 
 
-def parse_nightly(document: dict[str, Any], source: str) -> Nightly:
+def parse_nightly(document: dict[str, Any], source: str, as_written: Mapping[str, str] | None = None) -> Nightly:
     """Validate a nightly configuration that is already a mapping; `source` names it in errors. Raises InvalidJob."""
     if "output" in document:
         raise InvalidJob(f"{source}: output: found {document['output']!r}; a nightly has `library` instead")
@@ -67,7 +68,7 @@ def parse_nightly(document: dict[str, Any], source: str) -> Nightly:
     except pydantic.ValidationError as error:
         raise InvalidJob("\n".join(_line(source, problem) for problem in error.errors())) from None
     rest = {key: value for key, value in document.items() if key not in own}
-    job = parse_job(rest | {"output": growth.library}, source)
+    job = parse_job(rest | {"output": growth.library}, source, as_written)
     patterns = [_files_of_folder(pattern) for pattern in job.click_patterns]
     return Nightly(growth=growth, job=job.model_copy(update={"clicks": patterns}))
 

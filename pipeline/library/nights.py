@@ -125,7 +125,7 @@ class _Driver:
             write_etags(self._job.image_store, etags)
             with (
                 Index(self._library, self._lease.state.index_keys) as index,
-                ClickTable(files, Store("", self._job.storage), self._job.images) as clicks,
+                ClickTable(files, Store("", self._job.storage), self._job.images_roots) as clicks,
                 Changes(path, self._settings, self._nightly.growth.relabel) as changes,
             ):
                 wanted = changes.to_label(planned_images(self._job, clicks), read_etags(etags), index.by_image())

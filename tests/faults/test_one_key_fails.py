@@ -72,7 +72,7 @@ def test_an_outage_is_not_blamed_on_a_key(s3: S3Server) -> None:
 def test_a_click_file_that_fails_is_named(bad_key: Store, key: str) -> None:
     bad_key.put("bad.parquet", parquet(click_rows("a.png")))
     with pytest.raises(StoreUnavailable, match=r"bad.*parquet: OSError: .*InternalError"):
-        ClickTable(find_click_files([bad_key.url(key)], bad_key), bad_key, "")
+        ClickTable(find_click_files([bad_key.url(key)], bad_key), bad_key, [])
 
 
 @pytest.mark.slow  # the tests above have it without a cluster

@@ -14,6 +14,7 @@ from jobs.cli import main
 from jobs.commands.submit import submit
 from jobs.ray_jobs import submission_name
 from pipeline.config import InvalidJob
+from pipeline.library.config import load_nightly, parse_nightly
 from tests.s3_server import free_ports
 
 JOB = {"images": "s3://b/photos/", "clicks": "s3://b/c.parquet", "output": "s3://b/labels/run 7/"}
@@ -27,6 +28,7 @@ class FakeClient:
         self.jobs, self.taken_meanwhile = jobs, taken_meanwhile
         self.submitted: list[dict[str, Any]] = []
         self.files: set[str] = set()
+        self.sent: dict[str, Any] = {}
 
     def list_jobs(self) -> list[JobDetails]:
         return [self._details(name, status) for name, status in self.jobs.items()]
@@ -37,6 +39,7 @@ class FakeClient:
             raise RuntimeError(f"Job with submission_id {request['submission_id']} already exists")
         directory = Path(request["runtime_env"]["working_dir"])
         self.files = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
+        self.sent = yaml.safe_load((directory / request["entrypoint"].split()[-1]).read_text())
         self.submitted.append(request)
         self.jobs[request["submission_id"]] = JobStatus.RUNNING
 
@@ -97,19 +100,22 @@ def test_submitted_again_it_follows_what_runs_and_numbers_what_ended(job: str, m
 
 def test_a_nightly_is_sent_as_a_nightly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "any-name.yaml"
-    document = {key: value for key, value in JOB.items() if key != "output"} | {"library": "s3://b/library/"}
+    document = {key: value for key, value in JOB.items() if key != "output"} | {"library": "s3://$BUCKET/library/"}
+    monkeypatch.setenv("BUCKET", "b")  # here, not on the cluster
     path.write_text(yaml.safe_dump(document))
     client = FakeClient({})
     submit_to(client, str(path), monkeypatch)
     assert client.submitted[0]["entrypoint"] == "python -m jobs.cli nightly nightly.yaml"
-    assert "nightly.yaml" in client.files
+    assert client.sent["library"] == "s3://b/library/"
+    assert parse_nightly(client.sent, "sent") == load_nightly(path)
     with pytest.raises(InvalidJob, match="a nightly takes none"):
         submit_to(client, str(path), monkeypatch, "backbone.grid=64")
 
 
 def test_what_cannot_work_on_a_cluster_is_refused(job: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InvalidJob, match="output: found 'labels/'"):
-        submit_to(FakeClient({}), job, monkeypatch, "output=labels/")
+    for key, found in (("output", "labels/"), ("clicks", "c.parquet"), ("images", "~/photos")):
+        with pytest.raises(InvalidJob, match=f"{key}: found '{found}'; allowed on a cluster: addresses and absolute"):
+            submit_to(FakeClient({}), job, monkeypatch, f"{key}={found}")
 
 
 def test_an_address_where_nobody_answers_is_bad_usage(job: str, capsys: pytest.CaptureFixture[str]) -> None:

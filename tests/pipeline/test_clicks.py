@@ -20,7 +20,7 @@ def read(tmp_path: Path, *files: Any, images_root: str = "/photos/") -> list[Obj
     for number, rows in enumerate(files):
         (tmp_path / f"{number}.parquet").write_bytes(rows if isinstance(rows, bytes) else parquet(rows))
     store = Store("")
-    with ClickTable(find_click_files([f"{tmp_path}/*.parquet"], store), store, images_root) as table:
+    with ClickTable(find_click_files([f"{tmp_path}/*.parquet"], store), store, [images_root]) as table:
         return [each for _, objects in table.by_image() for each in objects]
 
 

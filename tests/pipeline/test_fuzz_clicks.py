@@ -101,7 +101,7 @@ def clicks_of(path: Path) -> Counter[str]:
     """Clicks by what becomes of their object, as planning does it. Raises InvalidClicks."""
     store = Store("")
     job = parse_job({"images": "/photos", "clicks": str(path), "output": "/labels"}, "test")
-    with ClickTable(find_click_files([str(path)], store), store, job.images) as table:
+    with ClickTable(find_click_files([str(path)], store), store, job.images_roots) as table:
         found: Counter[str] = Counter()
         for image in planned_images(job, table):
             for each in image.objects:
