@@ -68,6 +68,8 @@ def progress_line() -> Iterator[ProgressLine]:
 def progress_text(snapshot: Snapshot) -> str:
     """Images done, objects, rate, failures, time left."""
     left = "?" if snapshot.left_s is None else duration(snapshot.left_s)
+    if snapshot.waiting:
+        return f"images {snapshot.images_done}/{snapshot.images_total} · {snapshot.waiting}"
     return (
         f"images {snapshot.images_done}/{snapshot.images_total} · objects {snapshot.progress.objects} · "
         f"{snapshot.images_per_s:.2f} images/s · failed {snapshot.progress.failed} · left {left} · "
@@ -88,6 +90,8 @@ def status_text(status: Status) -> str:
         beat = status.heartbeat
         left = "?" if beat["left_s"] is None else duration(beat["left_s"])
         lines.append(f"driver   alive: {beat['host']} pid {beat['pid']}, {beat['workers']} workers")
+        if beat.get("waiting"):  # version 0.1.0 did not say
+            lines.append(f"waiting  {beat['waiting']}")
         lines.append(f"rate     {beat['images_per_s']:.2f} images/s, left {left}")
     else:
         lines.append("driver   none alive")

@@ -3,7 +3,7 @@
 A worker that dies or is stuck counts against the task that was running. From then on that task runs alone on its
 worker, so that the next blame is certain. After two such losses a shard is taken apart, half by half, down to the image
 that does it; that image's objects become error rows and its neighbours get their masks. Storage that does not answer
-and nodes that go away count against nobody.
+and nodes that go away count against nobody. What is known of suspects outlives the driver (suspicions.py).
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pipeline.driver.suspicions import Suspicions
 from pipeline.failure import Failure
 from pipeline.parts import Row
 from pipeline.tasks import Task
 
 CRASHES_TO_TAKE_APART = 2
 LONGEST_PAUSE_S = 60.0
+NOTHING_SUSPECTED = Suspicions()
 
 
 @dataclass
@@ -42,13 +44,15 @@ class TakenApart:
 class Dispatcher:
     """Holds every task that is not done. Times are seconds of one monotonic clock, given by the caller."""
 
-    def __init__(self, shards: Iterable[tuple[int, int]]) -> None:
-        """Begin with whole shards, each as (index, number of images)."""
+    def __init__(self, shards: Iterable[tuple[int, int]], suspicions: Suspicions = NOTHING_SUSPECTED) -> None:
+        """Begin with shards without a part, each as (index, number of images), and an earlier driver's suspicions."""
         self._images = dict(shards)
-        self._waiting = deque(_Waiting(Task(shard)) for shard in self._images)
         self._running: dict[Task, _Waiting] = {}
         self._apart: dict[int, TakenApart] = {}
         self._left = set(self._images)
+        self._waiting: deque[_Waiting] = deque()
+        for shard in self._images:
+            self._waiting += self._begin(shard, suspicions)
 
     @property
     def shards_left(self) -> int:
@@ -120,6 +124,32 @@ class Dispatcher:
     def committed(self, shard: int) -> None:
         """A shard that was taken apart has its part now."""
         self._left.discard(shard)
+
+    def suspicions(self) -> Suspicions:
+        """What has been found out so far, for the next driver."""
+        everything = [*self._waiting, *self._running.values()]
+        return Suspicions(
+            crashes={each.task: each.crashes for each in everything if each.alone},
+            poisonous={shard: dict(apart.poisonous) for shard, apart in self._apart.items() if apart.poisonous},
+        )
+
+    def _begin(self, shard: int, suspicions: Suspicions) -> list[_Waiting]:
+        """The shard, or the pieces that an earlier driver had it in: what they had labelled is labelled again."""
+        suspects = {task: crashes for task, crashes in suspicions.crashes.items() if task.shard == shard}
+        poisonous = dict(suspicions.poisonous.get(shard, {}))
+        pieces = {task: crashes for task, crashes in suspects.items() if not task.whole}
+        if not pieces and not poisonous:
+            task = Task(shard)
+            return [_Waiting(task, suspects.get(task, 0), alone=task in suspects)]
+        if not pieces:  # it ended between the last verdict and the part: one image is tried once more
+            position, _ = poisonous.popitem()
+            pieces[Task(shard, position, position + 1)] = CRASHES_TO_TAKE_APART - 1
+        taken = sorted([(task.first, task.stop or 0) for task in pieces] + [(at, at + 1) for at in poisonous])
+        begins = [0, *(stop for _, stop in taken)]
+        ends = [*(first for first, _ in taken), self._images[shard]]
+        sound = [Task(shard, first, stop) for first, stop in zip(begins, ends, strict=True) if first < stop]
+        self._apart[shard] = TakenApart(len(pieces) + len(sound), poisonous=poisonous)
+        return [_Waiting(task, crashes, alone=True) for task, crashes in pieces.items()] + [*map(_Waiting, sound)]
 
     def _piece_closed(self, shard: int) -> TakenApart | None:
         apart = self._apart[shard]

@@ -16,7 +16,7 @@ from pipeline.config import Job
 from pipeline.describe import describe
 from pipeline.driver.events import Cause, Done, Event, Lost, Unavailable
 from pipeline.driver.nodes import Nodes, NoWorkers
-from pipeline.driver.room import Room, find_room
+from pipeline.driver.room import Room, find_room, free
 from pipeline.parts import ForeignPart
 from pipeline.plan import Plan, PlanDamaged
 from pipeline.storage.refusals import UnknownStorage, refusal
@@ -120,6 +120,20 @@ class Fleet:
     def ready_workers(self) -> int:
         """Workers that have their model."""
         return sum(worker.ready for worker in self._workers)
+
+    def waiting(self) -> str:
+        """Why no worker is ready, for people: what is asked, what there is, since when; empty where one is."""
+        if self.ready_workers or not self._workers:
+            return ""
+        placed = [worker for worker in self._workers if worker.place is not None]
+        if placed:
+            waited_s = time.monotonic() - min(worker.since_s for worker in placed)
+            return f"{len(placed)} workers load their model, for {waited_s:.0f} s"
+        asked = self._job.workers
+        waited_s = time.monotonic() - min(worker.since_s for worker in self._workers)
+        gpus = f"{asked.gpus:g} GPUs and " if asked.gpus else ""
+        found = f"the cluster has {self._room}, of which {free()} are free"
+        return f"no room for a worker for {waited_s:.0f} s: each asks for {gpus}{asked.cpus:g} CPUs; {found}"
 
     @property
     def busy(self) -> bool:

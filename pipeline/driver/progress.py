@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import threading
@@ -14,9 +15,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.attempts import all_attempts, newest_rows
+from pipeline.describe import describe
+from pipeline.driver.suspicions import Suspicions, write_suspicions
 from pipeline.parts import PART_NAME
 from pipeline.plan import Plan
-from pipeline.storage.retry import StoreUnavailable
 from pipeline.storage.store import Store
 from pipeline.tasks import Progress
 
@@ -25,10 +27,20 @@ HEARTBEAT_EVERY_S = 10.0
 ALIVE_WITHIN_S = 60.0
 EXAMPLES = 3
 
+log = logging.getLogger("m2n2.run")
+
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of one attempt; `progress` is what this driver did, `images_before` what earlier ones did."""
+    """The state of one attempt.
+
+    Attributes:
+        images_before: what earlier drivers did.
+        workers: those that have their model.
+        waiting: why there are none, for people; empty where there are.
+        suspicions: what the next driver should know.
+        progress: what this driver did.
+    """
 
     images_total: int
     objects_total: int
@@ -36,6 +48,8 @@ class Snapshot:
     shards_total: int
     shards_left: int
     workers: int = 0
+    waiting: str = ""
+    suspicions: Suspicions = field(default_factory=Suspicions)
     progress: Progress = field(default_factory=Progress)
     began_s: float = field(default_factory=time.monotonic)
 
@@ -65,8 +79,10 @@ class Snapshot:
 class Heartbeat:
     """Says in the store, every few seconds, that a driver is alive and how far it is."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, fingerprint: str) -> None:
+        """`fingerprint` is that of the plan which is worked on."""
+        self._store, self._fingerprint = store, fingerprint
+        self._suspicions = Suspicions()
         self._snapshot: Snapshot | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -100,12 +116,16 @@ class Heartbeat:
             "images_per_s": round(snapshot.images_per_s, 3),
             "left_s": snapshot.left_s,
             "workers": snapshot.workers,
+            "waiting": snapshot.waiting,
         }
         try:
             self._store.put(HEARTBEAT_KEY, json.dumps(document).encode())
-        except StoreUnavailable:
-            # The work itself meets the same outage and reports it; a missed beat is what a reader should see.
-            return
+            if snapshot.suspicions != self._suspicions:
+                write_suspicions(self._store, self._fingerprint, snapshot.suspicions)
+                self._suspicions = snapshot.suspicions
+        except OSError as error:
+            # The work itself meets the same outage or full disk and reports it; a reader should see the missed beat.
+            log.debug("no heartbeat: %s", describe(error))
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,12 @@ def find_room(wanted: Workers, without: Collection[str]) -> Room:
     )
 
 
+def free() -> str:
+    """What of the cluster nobody uses, for people."""
+    resources = ray.available_resources()
+    return f"{resources.get('GPU', 0.0):g} GPUs and {resources.get('CPU', 0.0):g} CPUs"
+
+
 def _fits(wanted: Workers, resources: Mapping[str, float]) -> int:
     room = resources.get("CPU", 0.0) / wanted.cpus
     if wanted.gpus:

@@ -22,13 +22,15 @@ from pipeline.driver.events import Done, Event, Lost, Unavailable
 from pipeline.driver.fleet import Fleet
 from pipeline.driver.nodes import NoWorkers
 from pipeline.driver.progress import Heartbeat, Snapshot
+from pipeline.driver.suspicions import read_suspicions
 from pipeline.export.coco import export_coco
 from pipeline.parts import commit_part, error_row, finished_shards
 from pipeline.plan import Plan, find_or_make_plan, read_shard, shard_size
 from pipeline.storage.store import Store
 
 POLL_S = 0.5
-CRASHES_IN_A_ROW = 20  # more than taking a shard of 4,096 images apart needs
+# A worker, with no image finished anywhere in between: more than taking a shard of 4,096 images apart needs.
+CRASHES_IN_A_ROW = 20
 
 log = logging.getLogger("m2n2.run")
 
@@ -129,8 +131,9 @@ def _label(job: Job, plan: Plan, stop: threading.Event, on_progress: Callable[[S
     log.info("shards total=%d done=%d objects=%d", len(plan.shards), len(done), plan.objects)
     fleet = Fleet(job, plan)
     try:
-        with Heartbeat(job.output_store) as heartbeat:
-            _Labelling(job, plan, Dispatcher(todo), fleet, heartbeat, on_progress).work(stop)
+        with Heartbeat(job.output_store, plan.fingerprint) as heartbeat:
+            dispatcher = Dispatcher(todo, read_suspicions(job.output_store, plan.fingerprint))
+            _Labelling(job, plan, dispatcher, fleet, heartbeat, on_progress).work(stop)
     finally:
         fleet.close()
 
@@ -154,7 +157,7 @@ class _Labelling:
         self._objects = 0
         self._failed: Counter[str] = Counter()
         self._moved_s = time.monotonic()
-        self._crashes_in_a_row = 0
+        self._crashes_in_a_row, self._most_workers = 0, 1
         self._storage_failed = False
 
     def work(self, stop: threading.Event) -> None:
@@ -192,11 +195,16 @@ class _Labelling:
             self._reported,
             shards_left=self._dispatcher.shards_left,
             workers=self._fleet.ready_workers,
+            waiting=self._fleet.waiting(),
+            suspicions=self._dispatcher.suspicions(),
             progress=self._fleet.progress(),
         )
         # Images of a shard that cannot be committed are labelled again and again: that is not getting on.
         if snapshot.progress != self._reported.progress and not self._storage_failed:
             self._moved_s = time.monotonic()
+        if snapshot.progress.images > self._reported.progress.images:
+            self._crashes_in_a_row = 0
+        self._most_workers = max(self._most_workers, snapshot.workers)
         self._reported = snapshot
         self._heartbeat.update(snapshot)
         self._on_progress(snapshot)
@@ -224,9 +232,9 @@ class _Labelling:
             self._dispatcher.given_back(event.running, suspect=False)
         else:
             self._crashes_in_a_row += 1
-            if self._crashes_in_a_row > CRASHES_IN_A_ROW:
+            if self._crashes_in_a_row > CRASHES_IN_A_ROW * self._most_workers:
                 raise RunAborted(
-                    f"{self._crashes_in_a_row} workers in a row died before they finished anything: {event.message}"
+                    f"{self._crashes_in_a_row} workers in a row died and no image was finished: {event.message}"
                 )
             self._join(event.running.shard, self._dispatcher.crashed(event.running, event.cause, event.message))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hypothesis import settings
@@ -10,6 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pipeline.driver.dispatch import CRASHES_TO_TAKE_APART, LONGEST_PAUSE_S, Dispatcher, TakenApart
+from pipeline.driver.suspicions import Suspicions, read_suspicions, write_suspicions
+from pipeline.failure import Failure
+from pipeline.storage.store import Store
 from pipeline.tasks import Task
 
 MAX_WORKERS = 3
@@ -44,6 +48,9 @@ class Ledger:
 
     def crashed(self, task: Task) -> None:
         self.commit(task.shard, self.dispatcher.crashed(task, "crash", "signal 11"))
+
+    def accounts_for(self, shard: int) -> bool:
+        return any(shard == of for of, _ in self.labelled + self.blamed)
 
     def commit(self, shard: int, apart: TakenApart | None) -> None:
         if apart is not None:
@@ -96,6 +103,14 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     def its_node_goes(self, worker: Worker) -> None:
         if worker in self.alive:
             self.lose(worker)
+
+    @rule()
+    def the_driver_is_started_again(self) -> None:
+        for worker in list(self.alive):
+            self.lose(worker)
+        ledger = self.ledger
+        left = {shard: count for shard, count in ledger.images.items() if not ledger.accounts_for(shard)}
+        ledger.dispatcher = Dispatcher(left.items(), ledger.dispatcher.suspicions())
 
     @rule(seconds=st.floats(0, 2 * LONGEST_PAUSE_S))
     def time_passes(self, seconds: float) -> None:
@@ -195,6 +210,34 @@ def test_the_poisonous_image_of_a_large_shard_costs_few_workers() -> None:
     assert apart is not None
     # Twice the shard, once every half down to two images, twice the image.
     assert crashes == CRASHES_TO_TAKE_APART + 8 + CRASHES_TO_TAKE_APART
+
+
+def test_the_next_driver_goes_on_with_the_pieces_and_verdicts_of_the_last() -> None:
+    size, poison = 512, 317
+    dispatcher, crashes = Dispatcher([(0, size)]), 0
+    while dispatcher.shards_left:
+        dispatcher = Dispatcher([(0, size)], dispatcher.suspicions())  # killed after every task
+        task = dispatcher.next([], 0.0)
+        assert task is not None
+        stop = size if task.stop is None else task.stop
+        if task.first <= poison < stop:
+            crashes += 1
+            assert dispatcher.crashed(task, "crash", "") is None or crashes > CRASHES_TO_TAKE_APART
+            if stop - task.first == 1 and crashes == CRASHES_TO_TAKE_APART + 8 + CRASHES_TO_TAKE_APART:
+                break
+        else:
+            dispatcher.done(task, [{} for _ in range(task.first, stop)])
+    assert list(dispatcher.suspicions().poisonous[0]) == [poison]
+    assert crashes == CRASHES_TO_TAKE_APART + 8 + CRASHES_TO_TAKE_APART, "a restart cost workers again"
+
+
+def test_suspicions_come_back_as_they_were_written_and_only_for_their_plan(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    assert read_suspicions(store, "plan") == Suspicions()
+    found = Suspicions({Task(3): 1, Task(4, 0, 8): 1}, {4: {9: Failure("worker_stuck", "slow")}})
+    write_suspicions(store, "plan", found)
+    assert read_suspicions(store, "plan") == found
+    assert read_suspicions(store, "another") == Suspicions()
 
 
 def test_a_suspect_shares_its_worker_with_nobody() -> None:
