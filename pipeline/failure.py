@@ -9,7 +9,7 @@ from dataclasses import dataclass
 REASONS: dict[str, tuple[str, bool]] = {
     "bad_coordinate": ("clicks", False),
     "bad_label": ("clicks", False),
-    "duplicate_click": ("clicks", False),
+    "duplicate_click": ("clicks", False),  # of earlier versions: the same click twice counts once now
     "two_categories": ("clicks", False),
     "no_foreground": ("clicks", False),
     "image_outside_root": ("clicks", False),

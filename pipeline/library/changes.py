@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.clicks import ObjectClicks
+from pipeline.image_key import normal_key, outside_root
 from pipeline.library.index import Known
 from pipeline.plan import ImageClicks
 from pipeline.storage.store import Store
@@ -38,17 +40,33 @@ ROWS_A_BATCH = 20_000
 
 Value = TypeVar("Value")
 
+log = logging.getLogger("m2n2.nightly")
+
 
 def write_etags(images: Store, path: Path) -> None:
-    """List the images root once and write every image's ETag to a Parquet file at `path`, sorted by image."""
+    """List the images root once and write every image's ETag to a Parquet file at `path`, sorted by image.
+
+    What no click can name is left out: names that are not UTF-8, and keys that are not in normal form.
+    """
     with pq.ParquetWriter(path, ETAGS) as writer:
         rows: list[dict[str, str]] = []
         for entry in images.listing(""):
+            if not _can_be_clicked(entry.key, images.root):
+                log.debug("left out of the listing of images: %r", entry.key)
+                continue
             rows.append({"image": entry.key, "etag": entry.etag})
             if len(rows) == ROWS_A_BATCH:
                 writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=ETAGS))
                 rows.clear()
         writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=ETAGS))
+
+
+def _can_be_clicked(key: str, root: str) -> bool:
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return normal_key(key, root) == key and outside_root(key) is None
 
 
 def read_etags(path: Path) -> Iterator[tuple[str, str]]:

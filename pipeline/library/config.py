@@ -68,14 +68,7 @@ def parse_nightly(document: dict[str, Any], source: str, as_written: Mapping[str
     except pydantic.ValidationError as error:
         raise InvalidJob("\n".join(_line(source, problem) for problem in error.errors())) from None
     rest = {key: value for key, value in document.items() if key not in own}
-    job = parse_job(rest | {"output": growth.library}, source, as_written)
-    patterns = [_files_of_folder(pattern) for pattern in job.click_patterns]
-    return Nightly(growth=growth, job=job.model_copy(update={"clicks": patterns}))
-
-
-def _files_of_folder(pattern: str) -> str:
-    """A pattern of folders such as `clicks/dt=*/` means the Parquet files in them."""
-    return f"{pattern}*.parquet" if pattern.endswith("/") else pattern
+    return Nightly(growth=growth, job=parse_job(rest | {"output": growth.library}, source, as_written))
 
 
 def _line(source: str, problem: Any) -> str:

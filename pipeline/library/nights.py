@@ -14,7 +14,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from pipeline.clicks import ClickTable, find_click_files
+from pipeline.click_files import find_click_files
+from pipeline.click_table import ClickTable
 from pipeline.config import Job
 from pipeline.driver.progress import Snapshot
 from pipeline.library.changes import Changes, read_etags, write_etags

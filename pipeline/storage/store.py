@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,7 +57,8 @@ class Store:
 
     def url(self, key: str) -> str:
         """The full address of a key; an address stays as it is."""
-        if "://" in key or not self.root:
+        path_on_disk = key.startswith("/") and self.root.startswith(("/", "file://"))
+        if "://" in key or path_on_disk or not self.root:
             return key
         return f"{self.root.rstrip('/')}/{key}" if key else self.root.rstrip("/")
 
@@ -96,9 +98,10 @@ class Store:
         except FileNotFoundError:
             return
         start = len(path.rstrip("/")) + 1  # some servers list the prefix itself, as an empty object
-        for name in sorted(found):
-            if found[name]["type"] == "file" and len(name) > start and not is_temporary(name):
-                yield _entry(f"{prefix.rstrip('/')}/{name[start:]}".lstrip("/"), found[name])
+        for name, info in sorted(self._files(fs, found)):
+            if len(name) > start and not is_temporary(name):
+                # What follows the prefix may itself begin with a slash: `photos//a.jpg` is not `photos/a.jpg`.
+                yield _entry(f"{prefix.rstrip('/')}/{name[start:]}" if prefix else name[start:], info)
 
     def put_new(self, key: str, data: bytes) -> bool:
         """Create an object, all of it or nothing; never replace one.
@@ -141,13 +144,31 @@ class Store:
         fs, path = self._locate(key)
         self._retried(key, lambda: fs.get_file(path, str(target)))
 
-    def glob(self, pattern: str) -> list[Entry]:
-        """Objects that match a pattern with `*`, `?`, `[]`, sorted by key (full addresses)."""
+    def glob(self, pattern: str, literally: bool = False, below: bool = False) -> list[Entry]:
+        """Objects that match a pattern with `*`, `?`, `[]`, sorted by key (full addresses).
+
+        Args:
+            literally: these characters are part of the name.
+            below: not what matches, but all that lies below folders that match.
+        """
         fs, path = self._locate(pattern)
         fs.invalidate_cache()
-        found = self._retried(pattern, lambda: fs.glob(path, detail=True))
-        files = {name: info for name, info in found.items() if info["type"] == "file" and not is_temporary(name)}
+        try:
+            found = self._retried(pattern, lambda: {path: fs.info(path)} if literally else fs.glob(path, detail=True))
+        except FileNotFoundError:
+            return []
+        if below:
+            folders = [name for name, info in found.items() if info["type"] == "directory"]
+            found = {}
+            for folder in folders:
+                found |= self._retried(pattern, partial(fs.find, folder, detail=True))
+        files = {name: info for name, info in self._files(fs, found) if not is_temporary(name)}
         return [_entry(fs.unstrip_protocol(name), files[name]) for name in sorted(files)]
+
+    def address(self, key: str) -> str:
+        """The full address of a key or pattern, as `glob` spells addresses."""
+        fs, path = self._locate(key)
+        return str(fs.unstrip_protocol(path))
 
     def open_seekable(self, key: str) -> io.BufferedReader:
         """A seekable binary file for readers of columns (Parquet); each of its reads is retried like `read`."""
@@ -164,6 +185,17 @@ class Store:
             return not self.put_new(key, b"second") and self.read(key) == b"first"
         finally:
             self._retried(key, lambda: fs.rm_file(path))
+
+    def _files(self, fs: Any, found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """The files among what a file system found, links to files with what they lead to."""
+        for name, info in found.items():
+            if info.get("islink"):
+                try:
+                    info = self._retried(fs.unstrip_protocol(name), partial(fs.info, name))
+                except FileNotFoundError:  # it leads nowhere
+                    continue
+            if info["type"] == "file":
+                yield name, info
 
     def _upload(self, key: str, fs: Any, size: int, method: str, *arguments: Any, **options: Any) -> None:
         """Send bytes, within a time limit of our own.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import uuid
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,7 +16,7 @@ from pipeline.driver.progress import read_status
 from pipeline.library.ledger import read_state
 from pipeline.plan import load_plan
 from pipeline.storage.store import Store
-from tests.jobs.site import Killed, Site, area_of
+from tests.jobs.site import FakeLabeller, Killed, Site, area_of
 
 
 def first_night(site: Site) -> None:
@@ -181,6 +183,29 @@ def test_a_killed_night_is_not_continued_with_other_settings(disk_site: Site) ->
     (report,) = site.night("2026-01-02")
     assert report.diff is not None
     assert (report.diff.new, len(site.labeller.labelled)) == (4, 4)
+
+
+def test_stray_names_among_the_images_that_nothing_clicks_break_no_night(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Site(Store(str(tmp_path)), FakeLabeller(monkeypatch))
+    disk.photos("a", "b")
+    for name in (b"\xff\xfe.jpg", b"caf\xe9/x.jpg", b"back\\slash.jpg", "ü #%[1].jpg".encode()):
+        path = bytes(tmp_path / "photos") + b"/" + name
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        Path(os.fsdecode(path)).write_bytes(b"x")
+    # Where `//` is not `/`, as in S3: the memory's names are as they are written.
+    memory = Site(Store(f"memory://{uuid.uuid4().hex}"), FakeLabeller(monkeypatch))
+    memory.photos("a", "b", "/zebra.jpg", "/a", "sub//x", "./dot")
+    for site in (disk, memory):
+        site.clicks("01", {("a", "1"): 10, ("b", "1"): 20})
+        monkeypatch.setattr("pipeline.driver.run.run", site.labeller.run)
+        assert site.night("2026-01-01")[0].outcome == "complete"
+        assert site.labeller.labelled == [("a", "1"), ("b", "1")]
+        assert site.night("2026-01-02")[0].outcome == "nothing_new"
+        site.photos("a", content="edited")
+        site.night("2026-01-03")
+        assert site.labeller.labelled == [("a", "1")], "the listing must tell images apart"
 
 
 def test_one_percent_new_touches_one_percent(disk_site: Site) -> None:

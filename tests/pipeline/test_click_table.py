@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.clicks import ClickTable, InvalidClicks, ObjectClicks, find_click_files, outside_root
+from pipeline.click_files import find_click_files
+from pipeline.click_table import ClickTable
+from pipeline.clicks import InvalidClicks, ObjectClicks
 from pipeline.storage.store import Store
 from tests.pipeline.make_data import parquet
 
@@ -100,7 +102,6 @@ def test_no_file_no_row_and_no_parquet_are_said(tmp_path: Path) -> None:
         ([click(label=2)], "bad_label", r"row 0: column label: found 2; allowed: 0, 1"),
         ([click(label=None), click(x=4.0)], "bad_label", r"row 0: column label: found None"),
         ([click(), click(x=3.0, category="dog")], "two_categories", r"row 0 and .*row 1: column category: found 'cat'"),
-        ([click(), click(x=3.0), click()], "duplicate_click", r"row 0 and .*row 2: found the same click twice"),
         ([click(label=False)], "no_foreground", r"row 0: column label: object '1' has only background clicks"),
     ],
 )
@@ -133,6 +134,7 @@ def _number(label: Any) -> int | None:
 def test_every_click_is_there_once_whatever_the_order_of_rows(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, int, bool]]
 ) -> None:
+    rows = list(dict.fromkeys(rows))
     table = [click(image=image, object=name, x=float(x), label=label) for image, name, x, label in rows]
     objects = read(tmp_path_factory.mktemp("clicks"), table)
     found = sorted((each.image, each.object, c["x"], c["label"]) for each in objects for c in each.clicks)
@@ -141,14 +143,122 @@ def test_every_click_is_there_once_whatever_the_order_of_rows(
     assert len(keys) == len(set(keys))
 
 
-@pytest.mark.parametrize(
-    "key",
-    ["../a.jpg", "a/../../b.jpg", "/etc/passwd", "s3://other/a.jpg", "file:///a", "http://h/a", "a\\..\\b", "a\0"],
-)
-def test_keys_that_leave_the_root_are_recognised(key: str) -> None:
-    assert outside_root(key)
+def test_the_same_click_twice_counts_once_and_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [click(), click(x=3.0), click(), click(x=3.0, label=False), click(object="2")]
+    one, two = read(tmp_path, rows, [click()])
+    assert [(each["x"], each["label"], each["row"]) for each in one.clicks] == [
+        (1.0, True, 0),
+        (3.0, True, 1),
+        (3.0, False, 3),
+    ]
+    assert (one.failure, two.failure, len(two.clicks)) == (None, None, 1)
+    assert "2 clicks stand there twice for the same object" in caplog.text
 
 
-@pytest.mark.parametrize("key", ["a.jpg", "deep/er/a b.jpg", "..a.jpg", "a..b/c.jpg", "ümlaut/图.png"])
-def test_keys_below_the_root_are_fine(key: str) -> None:
-    assert outside_root(key) is None
+def test_two_spellings_of_an_image_are_one_image_and_its_objects_are_joined(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [
+        click(image="sub/./a.jpg"),
+        click(image="sub//a.jpg", x=5.0),
+        click(image="./b.jpg"),
+        click(image="b.jpg", object="2"),
+    ]
+    objects = read(tmp_path, rows)
+    assert [(each.image, each.object, len(each.clicks)) for each in objects] == [
+        ("b.jpg", "1", 1),
+        ("b.jpg", "2", 1),
+        ("sub/a.jpg", "1", 2),
+    ]
+    assert "2 images are named in more than one way, such as './b.jpg' and 'b.jpg': each is one image" in caplog.text
+    assert "the clicks of 1 objects were joined" in caplog.text
+
+
+def test_one_spelling_needs_no_remark(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    read(tmp_path, [click(image="./a.jpg"), click(image="./a.jpg", x=9.0), click(object="2", x=8.0)])
+    read(tmp_path / "..", [click(x=7.0)])
+    assert "1 images are named in more than one way" in caplog.text
+    caplog.clear()
+    read(tmp_path, [click(image="./a.jpg"), click(image="./a.jpg", x=9.0)])
+    assert caplog.text == ""
+
+
+class TestColumnsInPaths:
+    """Hive's and Spark's way: `category=dog/part-0.parquet`."""
+
+    def read(self, tmp_path: Path, path: str, rows: list[dict[str, Any]]) -> list[ObjectClicks]:
+        file = tmp_path / path
+        file.parent.mkdir(parents=True)
+        file.write_bytes(parquet(rows))
+        store = Store("")
+        with ClickTable(find_click_files([f"{tmp_path}/"], store), store, ["/photos"]) as table:
+            return [each for _, objects in table.by_image() for each in objects]
+
+    @pytest.mark.parametrize(
+        ("folder", "category"),
+        [
+            ("category=dog", "dog"),
+            ("dt=1/category=traffic%20light", "traffic light"),
+            ("category=__HIVE_DEFAULT_PARTITION__", "object"),
+        ],
+    )
+    def test_the_category_of_a_folder_is_read(self, tmp_path: Path, folder: str, category: str) -> None:
+        (only,) = self.read(tmp_path, f"{folder}/a.parquet", [{"image": "a.jpg", "object": 7, "x": 1, "y": 2}])
+        assert (only.category, only.failure) == (category, None)
+
+    def test_image_object_and_label_may_stand_there_as_well(self, tmp_path: Path) -> None:
+        rows = [{"x": 1, "y": 2, "label": False}, {"x": 2, "y": 2, "label": True}]
+        (only,) = self.read(tmp_path, "image=sub%2Fa.jpg/object=007/a.parquet", rows)
+        assert (only.image, only.object, len(only.clicks)) == ("sub/a.jpg", "007", 2)
+        labels = self.read(tmp_path / "other", "label=false/a.parquet", [{"image": "a", "object": 1, "x": 5, "y": 2}])
+        assert [click["label"] for click in labels[0].clicks] == [False]
+
+    def test_a_column_that_says_the_same_is_fine(self, tmp_path: Path) -> None:
+        (only,) = self.read(tmp_path, "category=cat/a.parquet", [click()])
+        assert only.category == "cat"
+
+    @pytest.mark.parametrize(
+        ("path", "found"),
+        [
+            ("category=dog/a.parquet", r"a\.parquet, row 0: column category: found 'cat'; the path has 'dog'"),
+            ("category=cat/category=dog/a.parquet", "column category: the path has both 'cat' and 'dog'"),
+            ("label=yes/a.parquet", "column label in the path: found 'yes'; allowed: 0, 1, true, false"),
+            ("image=__HIVE_DEFAULT_PARTITION__/a.parquet", r"row 0: column image: found 'a\.jpg'; the path has None"),
+        ],
+    )
+    def test_a_contradiction_is_refused(self, tmp_path: Path, path: str, found: str) -> None:
+        with pytest.raises(InvalidClicks, match=found):
+            self.read(tmp_path, path, [click()])
+
+
+class TestDoubts:
+    """Plausible, and probably not what was meant."""
+
+    def test_fractions_are_refused_with_their_number(self, tmp_path: Path) -> None:
+        rows = [click(x=0.25, y=0.5), click(object="2", x=1.0, y=0.0)]
+        with pytest.raises(
+            InvalidClicks, match=r"0\.parquet: columns x, y: all 2 clicks lie within 0\.\.1.*allowed: pixels"
+        ):
+            read(tmp_path, rows)
+        with pytest.raises(InvalidClicks, match=r"1\.parquet: columns x, y: all 1 clicks"):
+            read(tmp_path, [click(x=40.0)], [click(object="2", x=0.25, y=0.5)])
+
+    def test_some_fractions_among_pixels_are_said(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        read(tmp_path, [click(x=0.25, y=0.5), click(x=100.0), click(x=101.0)])
+        assert "0.parquet: columns x, y: 1 of 3 clicks lie within 0..1; pixels are meant" in caplog.text
+
+    def test_a_click_on_the_corner_pixel_is_a_click(self, tmp_path: Path) -> None:
+        (only,) = read(tmp_path, [click(x=0.0, y=1.0)])
+        assert only.failure is None
+
+    def test_categories_that_look_like_one_are_said(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        rows = [
+            click(category=name, object=str(n))
+            for n, name in enumerate(["cat", "Cat", "cat ", "dog", "traffic_light", "traffic light"])
+        ]
+        assert len(read(tmp_path, rows)) == 6
+        assert (
+            "look like one but count as several: 'Cat' (1 clicks) and 'cat' (1 clicks) and 'cat ' (1 clicks); "
+            in caplog.text
+        )
+        assert "dog" not in caplog.text

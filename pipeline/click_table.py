@@ -1,0 +1,160 @@
+"""All clicks of a job, sorted and grouped out of core: rows of any number of files become images with objects."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from pipeline.click_doubts import doubts_about
+from pipeline.click_rows import CANONICAL, read_clicks
+from pipeline.clicks import InvalidClicks, ObjectClicks
+from pipeline.failure import Failure
+from pipeline.storage.store import Entry, Store
+
+MEMORY_LIMIT = "600MB"
+CLICKS_A_QUERY = 100_000
+
+log = logging.getLogger("m2n2.clicks")
+
+
+class ClickTable:
+    """All clicks of a job, sorted by image, in a temporary database on disk that is removed at exit.
+
+    Memory stays below about a gigabyte however many clicks there are. What is plausible but probably wrong is logged as
+    a warning, with numbers.
+    """
+
+    def __init__(self, files: Sequence[Entry], store: Store, images_roots: Sequence[str]) -> None:
+        """Read and sort the files (from `find_click_files`).
+
+        Raises:
+            InvalidClicks: a file cannot be read as clicks, or has fractions of the image's size for pixels.
+        """
+        self._files = [file.key for file in files]
+        self._directory = tempfile.TemporaryDirectory(prefix="m2n2-clicks-")
+        self._database = duckdb.connect(str(Path(self._directory.name) / "clicks.duckdb"))
+        self._database.execute(f"SET memory_limit='{MEMORY_LIMIT}'; SET preserve_insertion_order=false; SET threads=2")
+        self._database.register("incoming", CANONICAL.empty_table())
+        self._database.execute("CREATE TABLE unsorted AS SELECT * FROM incoming")
+        # Batch by batch rather than as one stream: an error of ours must not come out wrapped in one of the database's.
+        for batch in read_clicks(self._files, store, images_roots):
+            self._database.register("incoming", pa.Table.from_batches([batch]))
+            self._database.execute("INSERT INTO unsorted SELECT * FROM incoming")
+        self._database.execute("CREATE TABLE clicks AS SELECT * FROM unsorted ORDER BY image, file, row")
+        self._database.execute("DROP TABLE unsorted")
+        if not self._database.execute("SELECT count(*) FROM clicks").fetchall()[0][0]:
+            raise InvalidClicks(f"{', '.join(self._files[:3])}: no clicks; found 0 rows, at least one is needed")
+        for doubt in doubts_about(self._database, self._files):
+            log.warning("%s", doubt)
+
+    def __enter__(self) -> ClickTable:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._database.close()
+        self._directory.cleanup()
+
+    def count_images(self) -> int:
+        """How many different images have clicks."""
+        return int(self._database.execute("SELECT count(DISTINCT image) FROM clicks").fetchall()[0][0])
+
+    def by_image(self) -> Iterator[tuple[str, list[ObjectClicks]]]:
+        """Every image with its objects: images sorted, objects of an image in the order of their first clicks.
+
+        The same click twice, with the same label, counts once.
+        """
+        repeated = 0
+        for first, last in self._image_ranges():
+            image, objects = first, list[ObjectClicks]()
+            for row in self._objects_between(first, last):
+                if row["image"] != image:
+                    yield image, objects
+                    image, objects = row["image"], []
+                objects.append(self._object(row))
+                repeated += len(row["clicks"]) - len(objects[-1].clicks)
+            yield image, objects
+        if repeated:
+            log.warning(
+                "%d clicks stand there twice for the same object, with the same label: each counts once", repeated
+            )
+
+    def _image_ranges(self) -> Iterator[tuple[str, str]]:
+        """First and last image of consecutive ranges with about CLICKS_A_QUERY clicks."""
+        reader = self._database.cursor().execute("SELECT image, count(*) FROM clicks GROUP BY image ORDER BY image")
+        first, last, clicks = None, "", 0
+        while rows := reader.fetchmany(10_000):
+            for image, count in rows:
+                first = image if first is None else first
+                last, clicks = image, clicks + count
+                if clicks >= CLICKS_A_QUERY:
+                    yield first, last
+                    first, clicks = None, 0
+        if first is not None:
+            yield first, last
+
+    def _objects_between(self, first: str, last: str) -> list[dict[str, Any]]:
+        query = """
+            SELECT image, object,
+                list({'x': x, 'y': y, 'label': label <> 0, 'file': file, 'row': row} ORDER BY file, row) AS clicks,
+                min(category) AS category, max(category) AS other_category,
+                arg_min({'file': file, 'row': row}, category) AS category_at,
+                arg_max({'file': file, 'row': row}, category) AS other_category_at,
+                bool_or(label = 1) AS has_foreground,
+                min({'file': file, 'row': row, 'label': label}) FILTER (
+                    label IS NULL OR label NOT IN (0, 1)) AS bad_label,
+                min({'file': file, 'row': row, 'x': x, 'y': y}) FILTER (
+                    x IS NULL OR y IS NULL OR NOT isfinite(x) OR NOT isfinite(y)) AS bad_coordinate,
+                count(*) > count(DISTINCT {'x': x, 'y': y, 'label': label}) AS has_duplicates
+            FROM clicks WHERE image BETWEEN ? AND ?
+            GROUP BY image, object
+            ORDER BY image, min({'file': file, 'row': row})
+        """
+        table = self._database.sql(query, params=[first, last]).to_arrow_table()
+        rows: list[dict[str, Any]] = table.to_pylist()
+        return rows
+
+    def _object(self, row: dict[str, Any]) -> ObjectClicks:
+        failure = self._failure(row)
+        clicks = _each_once(row["clicks"]) if row["has_duplicates"] and failure is None else row["clicks"]
+        return ObjectClicks(row["image"], row["object"], row["category"], clicks, failure)
+
+    def _failure(self, row: dict[str, Any]) -> Failure | None:
+        if bad := row["bad_coordinate"]:
+            found = f"x={bad['x']}, y={bad['y']}"
+            return Failure("bad_coordinate", f"{self._at(bad)}: columns x, y: found {found}; allowed: finite numbers")
+        if bad := row["bad_label"]:
+            return Failure(
+                "bad_label", f"{self._at(bad)}: column label: found {bad['label']}; allowed: 0, 1, true, false"
+            )
+        if row["category"] != row["other_category"]:
+            return Failure(
+                "two_categories",
+                f"{self._at(row['category_at'])} and {self._at(row['other_category_at'])}: column category: found "
+                f"{row['category']!r} and {row['other_category']!r} for object {row['object']!r}; allowed: one",
+            )
+        if not row["has_foreground"]:
+            where = self._at(row["clicks"][0])
+            message = (
+                f"{where}: column label: object {row['object']!r} has only background clicks; allowed: at least one 1"
+            )
+            return Failure("no_foreground", message)
+        return None
+
+    def _at(self, place: dict[str, Any]) -> str:
+        return f"{self._files[place['file']]}, row {place['row']}"
+
+
+def _each_once(clicks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    first: dict[tuple[float, float, bool], dict[str, Any]] = {}
+    for click in clicks:
+        first.setdefault((click["x"], click["y"], click["label"]), click)
+    return list(first.values())
