@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pipeline.clicks import ClickTable, find_click_files
+from pipeline.click_files import find_click_files
+from pipeline.click_table import ClickTable
 from pipeline.config import Limits
 from pipeline.failure import BadImage
 from pipeline.storage import witness
