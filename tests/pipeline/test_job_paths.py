@@ -60,7 +60,7 @@ def test_a_night_means_the_same_wherever_it_is_started(folder: Path, monkeypatch
     path.write_text("{library: labels/, images: photos, clicks: clicks/dt=*/, backbone: {name: colour}}")
     night = load_nightly(path)
     assert (night.growth.library, night.job.output) == (f"{folder}/labels/", f"{folder}/labels/")
-    assert night.job.click_patterns == [f"{folder}/clicks/dt=*/*.parquet"]
+    assert night.job.click_patterns == [f"{folder}/clicks/dt=*/"]
     assert make_identity(night.job, [])["images"] == "photos"
 
 
