@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m2n2.backbones import BUILT_IN
-from pipeline.click_files import find_click_files
-from pipeline.click_table import ClickTable
 from pipeline.clicks import CLICK, ObjectClicks
 from pipeline.config import Job
 from pipeline.failure import Failure
 from pipeline.image_key import outside_root
+from pipeline.inputs.click_files import find_click_files
+from pipeline.inputs.click_table import ClickTable
 from pipeline.storage.store import Entry, Store
 from pipeline.weights.node_cache import weights_digest
 

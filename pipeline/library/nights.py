@@ -14,10 +14,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from pipeline.click_files import find_click_files
-from pipeline.click_table import ClickTable
 from pipeline.config import Job
 from pipeline.driver.progress import Snapshot
+from pipeline.inputs.click_files import find_click_files
+from pipeline.inputs.click_table import ClickTable
 from pipeline.library.changes import Changes, read_etags, write_etags
 from pipeline.library.config import Nightly
 from pipeline.library.index import Index

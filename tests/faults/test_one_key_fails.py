@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pipeline.click_files import find_click_files
-from pipeline.click_table import ClickTable
 from pipeline.config import Limits
 from pipeline.failure import BadImage
+from pipeline.inputs.click_files import find_click_files
+from pipeline.inputs.click_table import ClickTable
 from pipeline.storage import witness
 from pipeline.storage.filesystem import Storage
 from pipeline.storage.retry import StoreUnavailable

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.click_files import find_click_files
-from pipeline.click_table import ClickTable
 from pipeline.clicks import InvalidClicks, ObjectClicks
+from pipeline.inputs.click_files import find_click_files
+from pipeline.inputs.click_table import ClickTable
 from pipeline.storage.store import Store
 from tests.pipeline.make_data import parquet
 

@@ -12,10 +12,10 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from pipeline.click_doubts import doubts_about
-from pipeline.click_rows import CANONICAL, read_clicks
 from pipeline.clicks import InvalidClicks, ObjectClicks
 from pipeline.failure import Failure
+from pipeline.inputs.click_doubts import doubts_about
+from pipeline.inputs.click_rows import CANONICAL, read_clicks
 from pipeline.storage.store import Entry, Store
 
 MEMORY_LIMIT = "600MB"

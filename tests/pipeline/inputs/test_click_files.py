@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.click_files import find_click_files
 from pipeline.clicks import InvalidClicks
+from pipeline.inputs.click_files import find_click_files
 from pipeline.storage.filesystem import Storage
 from pipeline.storage.store import Store
 from tests.s3_server import S3Server

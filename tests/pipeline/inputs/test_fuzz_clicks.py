@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.click_files import find_click_files
-from pipeline.click_table import ClickTable
 from pipeline.clicks import InvalidClicks
 from pipeline.config import parse_job
 from pipeline.failure import REASONS
+from pipeline.inputs.click_files import find_click_files
+from pipeline.inputs.click_table import ClickTable
 from pipeline.plan import planned_images
 from pipeline.storage.store import Store
 
