@@ -69,6 +69,15 @@ def flood_fill(map_HW: np.ndarray, x: int, y: int) -> np.ndarray:
 
 
 @njit(nogil=True, cache=True)
+def difference(map_HW: np.ndarray, x: int, y: int) -> np.ndarray:
+    """The map without flooding: each pixel's difference `g` from pixel (x, y), over the largest."""
+    height, width = map_HW.shape
+    cost = _differences(map_HW.reshape(height * width), y * width + x)
+    _divide(cost, cost.max())
+    return cost.reshape(height, width)
+
+
+@njit(nogil=True, cache=True)
 def _differences(values: np.ndarray, pixel: int) -> np.ndarray:
     differences = np.empty(values.size, np.float32)
     for i in range(values.size):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 
+from m2n2.attention_map import attention_maps
 from m2n2.errors import InvalidAttention, InvalidImage, InvalidPrompt, OperatorReleased
-from m2n2.flood_fill import flood_fill
+from m2n2.flood_fill import difference, flood_fill
 from m2n2.full_size import carry_mask, working_image
 from m2n2.kernels.bounded_cache import BoundedCache
 from m2n2.kernels.parallel import run_parallel
@@ -19,11 +20,12 @@ from m2n2.markov_map import markov_maps, start_states
 from m2n2.nearest_neighbour import keep_apart, mark_points, object_distance, stability
 from m2n2.prompt import Point, Prompt
 from m2n2.settings import Settings
-from m2n2.threshold import Candidates, best_threshold, candidates
-from m2n2.transition import TransitionOperator, transition_operator
+from m2n2.threshold import Candidates, point_threshold, scored_candidates
+from m2n2.transition import transition_operator
 from m2n2.upsampling import upsample
 
 Pixel = tuple[int, int]
+PointMaps = Callable[[torch.Tensor], torch.Tensor]  # from start states (P, N) to maps on the grid (P, N)
 
 MARKOV_CACHE_BYTES = 1 << 30  # maps on the grid: 16,000 points of a 128 x 128 grid
 CLICK_CACHE_BYTES = 1 << 28  # flooded maps at working size, with their candidates
@@ -104,9 +106,7 @@ class Scene:
         self._small_hw3 = working_image(self._image_HW3, self.settings.working_pixels)
         attention_NN, self.grid = _as_matrix(attention)
         self._device = attention_NN.device
-        self._operator: TransitionOperator | None = transition_operator(
-            attention_NN, self.settings, overwrite=overwrite_attention
-        )
+        self._point_maps: PointMaps | None = _point_maps(attention_NN, self.settings, overwrite_attention)
         self._markov_maps: BoundedCache[Pixel, np.ndarray] = BoundedCache(MARKOV_CACHE_BYTES)
         self._clicks: BoundedCache[Pixel, _ClickMap] = BoundedCache(CLICK_CACHE_BYTES)
 
@@ -116,7 +116,7 @@ class Scene:
 
     def release_operator(self) -> None:
         """Free the N x N tensor: points that were advanced can still be segmented, new ones raise OperatorReleased."""
-        self._operator = None
+        self._point_maps = None
 
     def segment(self, prompts: Sequence[Prompt]) -> list[Mask]:
         """One mask a prompt.
@@ -166,11 +166,11 @@ class Scene:
         maps = {pixel: self._markov_maps.get(pixel) for pixel in pixels}
         missing = [pixel for pixel, map_N in maps.items() if map_N is None]
         if missing:
-            operator = self._operator
-            if operator is None:
+            point_maps = self._point_maps
+            if point_maps is None:
                 raise OperatorReleased(f"point {missing[0]} was not advanced before the operator was released")
             starts_PN = torch.from_numpy(start_states(missing, self._image_HW3.shape[:2], self.grid))
-            made_PN = markov_maps(operator, starts_PN.to(self._device), self.settings).cpu().numpy()
+            made_PN = point_maps(starts_PN.to(self._device)).cpu().numpy()
             for pixel, map_N in zip(missing, made_PN, strict=True):
                 maps[pixel] = map_N
                 self._markov_maps.put(pixel, map_N, map_N.nbytes)
@@ -210,8 +210,9 @@ class Scene:
 
     def _click_map(self, item: tuple[Pixel, np.ndarray]) -> _ClickMap:
         pixel, map_hw = item
-        flooded_hw = flood_fill(map_hw, *self._small_pixel(pixel))
-        return _ClickMap(flooded_hw, candidates(flooded_hw, self.settings.prior_max_share, self.settings.edge_levels))
+        reading = flood_fill if self.settings.flood_fill else difference
+        flooded_hw = reading(map_hw, *self._small_pixel(pixel))
+        return _ClickMap(flooded_hw, scored_candidates(flooded_hw, self.settings))
 
     def _segment_object(self, clicks: dict[Pixel, _ClickMap], each: _Object) -> Mask:
         labels = np.array(each.prompt.labels)
@@ -220,7 +221,8 @@ class Scene:
         for pixel, label in zip(each.pixels, labels, strict=True):
             click = clicks[pixel]
             values = np.array([click.flooded_hw[y, x] for x, y in small_pixels])
-            thresholds.append(best_threshold(click.found, np.sort(values[labels == label]), values[labels != label]))
+            own, other = values[labels == label], values[labels != label]
+            thresholds.append(point_threshold(click.found, own, other, self.settings))
         distance_hw = object_distance(
             [clicks[pixel].flooded_hw for pixel in each.pixels], [best.value for best in thresholds], each.prompt.labels
         )
@@ -243,6 +245,13 @@ def _checked_image(image: np.ndarray, max_pixels: int) -> np.ndarray:
     if height * width > max_pixels:
         raise InvalidImage(f"{width} x {height} pixels are more than the limit of {max_pixels} (Settings.max_pixels)")
     return np.require(image, requirements=["C", "W"])  # kernels would be compiled once more for arrays of another kind
+
+
+def _point_maps(attention_NN: torch.Tensor, settings: Settings, overwrite: bool) -> PointMaps:
+    if settings.map == "attention":
+        return partial(attention_maps, attention_NN)
+    operator = transition_operator(attention_NN, settings, overwrite=overwrite)
+    return lambda starts_PN: markov_maps(operator, starts_PN, settings)
 
 
 def _as_matrix(attention: torch.Tensor | np.ndarray) -> tuple[torch.Tensor, tuple[int, int]]:

@@ -2,8 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+# What 0.1.0 had: the constants that every plan's identity names. Later ones are named where they are not the default.
+FIRST_CONSTANTS = frozenset(
+    [
+        "temperature",
+        "sinkhorn_tolerance",
+        "sinkhorn_max_rounds",
+        "operator_dtype",
+        "markov_threshold",
+        "markov_max_steps",
+        "spatial_sigma_cells",
+        "colour_sigma",
+        "truncation_sigmas",
+        "working_pixels",
+        "max_pixels",
+        "prior_max_share",
+        "edge_levels",
+        "objects",
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Score:
+    """Which factors of a candidate segment's score count (section 7); one that is off is 1 for every candidate."""
+
+    prior: bool = True
+    edge: bool = True
+    positive: bool = True
+    negative: bool = True
 
 
 @dataclass(frozen=True)
@@ -26,6 +56,10 @@ class Settings:
         edge_levels: the gradient magnitude is quantised to integers 0..edge_levels.
         objects: "independent" segments every object by itself, as the paper does; "exclusive" also gives each
             pixel to at most one object of the image, the smallest that has it.
+        map: what a point's map is. "markov" counts steps of the chain, as the paper does; "attention" is the paper's
+            baseline, minus the logarithm of the point's row of the attention, without temperature and Sinkhorn.
+        flood_fill: False leaves the flood fill out: a pixel's value is its difference from the prompt's pixel.
+        score: factors of a candidate's score that count.
     """
 
     temperature: float = 0.65
@@ -42,6 +76,9 @@ class Settings:
     prior_max_share: float = 0.4
     edge_levels: int = 1024
     objects: Literal["independent", "exclusive"] = "independent"
+    map: Literal["markov", "attention"] = "markov"
+    flood_fill: bool = True
+    score: Score = Score()
 
     @classmethod
     def reference(cls) -> Settings:
@@ -61,4 +98,18 @@ class Settings:
             prior_max_share=0.4,
             edge_levels=1024,
             objects="independent",
+            map="markov",
+            flood_fill=True,
+            score=Score(),
         )
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the masks, as plain values: equal for equal settings, also across versions.
+
+        A constant that was added after 0.1.0 is in it only where it is not the default, so that a plan or a library
+        of an earlier version, which cannot name it, is that of the same settings.
+        """
+        defaults = type(self)()
+        added = {each.name for each in fields(self)} - FIRST_CONSTANTS
+        unsaid = {name for name in added if getattr(self, name) == getattr(defaults, name)}
+        return {name: value for name, value in asdict(self).items() if name not in unsaid}

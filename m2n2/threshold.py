@@ -8,12 +8,13 @@ with the largest product of four factors wins, the first of equals:
     positive  share of the points of the point's own class with values <= lambda
     negative  1 if lambda is below every value of the other class's points and below the map's maximum, else 0
 
-The first two depend on the map alone and are kept (`candidates`); the others change with every click
-(`best_threshold`).
+`Settings.score` can leave factors out. The first two depend on the map alone and are kept (`candidates`); the others
+change with every click (`best_threshold`).
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from numba import njit
 
 from m2n2.kernels.four_neighbours import four_neighbours
 from m2n2.kernels.radix_sort import stable_order
+from m2n2.settings import Settings
 
 OUTSIDE, BORDER, INSIDE = 0, 1, 2
 
@@ -39,6 +41,26 @@ class Threshold(NamedTuple):
     value: float
     score: float
     candidate: int
+
+
+def scored_candidates(flooded_HW: np.ndarray, settings: Settings) -> Candidates:
+    """The candidates of a flooded map (float32 in 0..1) with the factors that depend on the map alone."""
+    score = settings.score
+    share = settings.prior_max_share if score.prior else 2.0
+    found: Candidates = candidates(flooded_HW, share, settings.edge_levels)
+    if not score.edge:
+        found = found._replace(edges=np.ones_like(found.edges))
+    return found if score.negative else found._replace(map_maximum=math.inf)
+
+
+def point_threshold(
+    found: Candidates, own_values: np.ndarray, other_values: np.ndarray, settings: Settings
+) -> Threshold:
+    """The best candidate, given the map's values (float32) at the points of its own class and of the other."""
+    none = np.empty(0, np.float32)
+    own_sorted = np.sort(own_values) if settings.score.positive else none
+    best: Threshold = best_threshold(found, own_sorted, other_values if settings.score.negative else none)
+    return best
 
 
 @njit(nogil=True, cache=True)
@@ -75,7 +97,10 @@ def candidates(flooded_HW: np.ndarray, prior_max_share: float, edge_levels: int)
 
 @njit(nogil=True, cache=True)
 def best_threshold(found: Candidates, own_sorted: np.ndarray, other_values: np.ndarray) -> Threshold:
-    """The best candidate, given the map's values (float32) at the points of its own class, sorted, and of the other."""
+    """The best candidate, given the map's values (float32) at the points of its own class, sorted, and of the other.
+
+    Without values of its own class their share is 1; without values of the other only the map's maximum limits lambda.
+    """
     lambdas, edges = found.lambdas, found.edges
     if lambdas.size == 0:
         return Threshold(0.0, 0.0, -1)
@@ -90,7 +115,7 @@ def best_threshold(found: Candidates, own_sorted: np.ndarray, other_values: np.n
             break
         while reached < own_sorted.size and own_sorted[reached] <= lambdas[k]:
             reached += 1
-        score = edges[k] * (reached / own_sorted.size)
+        score = edges[k] * (reached / own_sorted.size if own_sorted.size else 1.0)
         if score > best_score:
             best_score = score
             winner = k

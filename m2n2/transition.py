@@ -161,7 +161,7 @@ def _temper_cpu(attention_NN: torch.Tensor, kernel_NN: torch.Tensor, power: floa
         first, last = rows
         source = attention_NN[first:last].float().contiguous().numpy()
         if not _is_sound(source):
-            _refuse_faults(attention_NN[first:last].float(), first)
+            refuse_faults(attention_NN[first:last].float(), first)
         tempered = kernel_NN[first:last].numpy() if kernel_NN.dtype == torch.float32 else np.empty_like(source)
         _temper_rows(source, np.float32(power), tempered)
         if kernel_NN.dtype != torch.float32:
@@ -174,13 +174,14 @@ def _temper_torch(attention_NN: torch.Tensor, kernel_NN: torch.Tensor, power: fl
     """The same on any device."""
     for rows in _blocks(kernel_NN):
         block = attention_NN[rows].float()
-        _refuse_faults(block, rows.start)
+        refuse_faults(block, rows.start)
         # The largest of a row becomes 1 first, as in a stable softmax, so that no row can underflow as a whole.
         tempered = torch.pow(block / block.amax(dim=1, keepdim=True), power)
         kernel_NN[rows] = tempered.mul_(kernel_NN.shape[1] / tempered.sum(dim=1, keepdim=True))
 
 
-def _refuse_faults(block: torch.Tensor, first_row: int) -> None:
+def refuse_faults(block: torch.Tensor, first_row: int) -> None:
+    """Raise InvalidAttention where rows of the attention have a fault; the first of them has number `first_row`."""
     for fault, what in ((~torch.isfinite(block), "is not finite"), (block < 0, "is negative")):
         if bool(fault.any()):
             row, column = (int(i) for i in fault.nonzero()[0])

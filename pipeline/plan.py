@@ -141,7 +141,7 @@ def make_identity(job: Job, files: Sequence[Entry]) -> dict[str, Any]:
         "max_image_pixels": job.limits.max_image_pixels,
         "backbone": backbone,
         "weights": _weights_digest(job),
-        "settings": asdict(job.settings),
+        "settings": job.settings.identity(),
     }
     normalised: dict[str, Any] = json.loads(json.dumps(identity))
     return normalised

@@ -3,11 +3,13 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 
 from m2n2 import Prompt, Settings
 from m2n2.errors import InvalidPrompt
+from m2n2.settings import Score
 
 
 def test_settings_and_prompts_do_not_load_torch() -> None:
@@ -18,6 +20,16 @@ def test_settings_and_prompts_do_not_load_torch() -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().temperature = 1.0  # type: ignore[misc]
+
+
+def test_a_constant_of_a_later_version_is_in_the_identity_only_where_it_is_not_the_default() -> None:
+    first = asdict(Settings())
+    for added in ("map", "flood_fill", "score"):
+        del first[added]
+    assert Settings().identity() == first
+    changed = Settings(temperature=0.5, map="attention", score=Score(edge=False))
+    more = {"temperature": 0.5, "map": "attention", "score": asdict(Score(edge=False))}
+    assert changed.identity() == first | more
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,13 @@ def test_what_only_decides_speed_is_not_in_the_fingerprint(document: dict[str, A
     assert find_or_make_plan(faster) == plan
 
 
+def test_the_parts_of_the_algorithm_that_are_left_out_are_in_the_fingerprint(document: dict[str, Any]) -> None:
+    find_or_make_plan(job_of(document))
+    for left_out in ({"map": "attention"}, {"flood_fill": False}, {"score": {"edge": False}}):
+        with pytest.raises(PlanMismatch, match=f"settings.{next(iter(left_out))}: the plan has"):
+            find_or_make_plan(job_of(document, settings=left_out))
+
+
 def test_another_job_on_the_same_output_is_refused_with_every_difference(
     document: dict[str, Any], tmp_path: Path
 ) -> None:
