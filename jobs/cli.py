@@ -17,8 +17,10 @@ import typer
 from jobs.commands.check_backbone import check_backbone
 from jobs.commands.demo import demo
 from jobs.commands.export import export
+from jobs.commands.init import init
 from jobs.commands.label import label
 from jobs.commands.nightly import nightly
+from jobs.commands.plan import plan
 from jobs.commands.status import status
 from jobs.commands.submit import submit
 from jobs.commands.weights import weights
@@ -74,6 +76,8 @@ def m2n2(
     configure_logs(verbose)
 
 
+app.command()(init)
+app.command()(plan)
 app.command()(label)
 app.command()(submit)
 app.command()(nightly)

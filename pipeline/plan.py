@@ -112,10 +112,10 @@ def find_or_make_plan(job: Job) -> Plan:
             size = shard_size(job, table.count_images())
             plan = write_plan(store, "", identity, [file.key for file in files], planned_images(job, table), size)
     # Also after writing: another driver may have sealed a plan of its own in the meantime.
-    if differences := list(_differences(plan.identity, identity)):
+    if found := list(differences(plan.identity, identity)):
         raise PlanMismatch(
             f"{store.url('plan/plan.json')} belongs to another job, and a plan once written is frozen.\n  "
-            + "\n  ".join(differences)
+            + "\n  ".join(found)
             + "\nChoose another output, or put back what changed."
         )
     return plan
@@ -150,6 +150,15 @@ def make_identity(job: Job, files: Sequence[Entry]) -> dict[str, Any]:
 def fingerprint_of(identity: Mapping[str, Any]) -> str:
     """sha256 of the identity in canonical JSON."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def differences(planned: Any, wanted: Any, key: str = "") -> Iterator[str]:
+    """Every key in which a plan's identity and a job's differ, a line each."""
+    if isinstance(planned, Mapping) and isinstance(wanted, Mapping):
+        for name in sorted(planned.keys() | wanted.keys()):
+            yield from differences(planned.get(name), wanted.get(name), f"{key}.{name}" if key else name)
+    elif planned != wanted:
+        yield f"{key}: the plan has {planned!r}, the job has {wanted!r}"
 
 
 def shard_size(job: Job, images: int) -> int:
@@ -283,11 +292,3 @@ def _content(job: Job, file: Entry) -> str:
         while chunk := opened.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _differences(planned: Any, wanted: Any, key: str = "") -> Iterator[str]:
-    if isinstance(planned, Mapping) and isinstance(wanted, Mapping):
-        for name in sorted(planned.keys() | wanted.keys()):
-            yield from _differences(planned.get(name), wanted.get(name), f"{key}.{name}" if key else name)
-    elif planned != wanted:
-        yield f"{key}: the plan has {planned!r}, the job has {wanted!r}"

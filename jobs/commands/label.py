@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.commands.options import Overrides, RayAddress
+from jobs.commands.plan import plan
 from jobs.console import progress_line, say
 from jobs.notice import send_notice
 
 if TYPE_CHECKING:
     from pipeline.config import Job
+    from pipeline.driver.progress import Snapshot
     from pipeline.driver.run import Retry
 
 
@@ -25,6 +27,7 @@ def label(
         bool, typer.Option("--retry-failed", help="try failed objects again that may succeed now")
     ] = False,
     retry_all: Annotated[bool, typer.Option("--retry-all", help="try all failed objects again")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what a run would do: m2n2 plan")] = False,
 ) -> int:
     """Label a job's images: plan, run or resume, export.
 
@@ -32,6 +35,8 @@ def label(
     """
     from pipeline.config import load_job
 
+    if dry_run:
+        return plan(job, overrides)
     retry: Retry | None = "all" if retry_all else "retryable" if retry_failed else None
     return label_job(load_job(job, overrides or []), address, retry)
 
@@ -40,14 +45,22 @@ def label_job(job: Job, address: str | None = None, retry: Retry | None = None) 
     """Run a job on a cluster or on this machine and say how it ended; returns the exit code."""
     from jobs.cluster import connected
     from pipeline.driver.run import run
+    from pipeline.forecast.rates import RateMeter, keep_rate
     from pipeline.plan import find_or_make_plan
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    plan = find_or_make_plan(job)  # before Ray starts: bad input is said at once
+    sealed = find_or_make_plan(job)  # before Ray starts: bad input is said at once
+    meter = RateMeter()
     with connected(job, address), progress_line() as show:
-        result = run(job, retry=retry, stop=stop, on_progress=show, plan=plan)
+
+        def on_progress(snapshot: Snapshot) -> None:
+            meter(snapshot)
+            show(snapshot)
+
+        result = run(job, retry=retry, stop=stop, on_progress=on_progress, plan=sealed)
+    keep_rate(job, meter)
     reasons = ", ".join(f"{reason} {number}" for reason, number in result.failed.items())
     failed = f"{sum(result.failed.values())} failed{reasons and f' ({reasons})'}"
     text = f"{result.outcome}: {result.objects} objects, {failed}"

@@ -24,13 +24,12 @@ from m2n2.backbones import BUILT_IN
 from m2n2.errors import InvalidDevice
 from m2n2.prompt import Prompt
 from m2n2.settings import Settings
-from pipeline.clicks import ObjectClicks
 from pipeline.config import Job
-from pipeline.failure import Failure
 from pipeline.parts import Row, Size, commit_part, committed_reasons
 from pipeline.plan import Plan, read_shard
 from pipeline.tasks import Place, Progress, Task, TaskReport
 from pipeline.weights.node_cache import weights_on_this_node
+from pipeline.worker.click_outside import click_outside
 from pipeline.worker.prefetch import Fetched, Prefetch
 from pipeline.worker.refinement import Refinement, segment_failure
 from pipeline.worker.work import WorkUnderWay
@@ -175,7 +174,7 @@ class Labeler:
         for clicks in fetched.clicks.objects:
             failure = clicks.failure or fetched.failure
             if failure is None and pixels is not None:
-                failure = _click_outside(clicks, self._plan.files, pixels.shape[1], pixels.shape[0])
+                failure = click_outside(clicks, self._plan.files, pixels.shape[1], pixels.shape[0])
             refinement.add(clicks, failure)
         if pixels is not None and refinement.prompts:
             try:
@@ -229,15 +228,6 @@ def _warm_up(settings: Settings) -> None:
 
 def _failed_only(reasons: Counter[str | None]) -> dict[str, int]:
     return {reason: number for reason, number in reasons.items() if reason is not None}
-
-
-def _click_outside(clicks: ObjectClicks, files: Sequence[str], width: int, height: int) -> Failure | None:
-    for click in clicks.clicks:
-        if not (0 <= round(click["x"]) < width and 0 <= round(click["y"]) < height):
-            where = f"{files[click['file']]}, row {click['row']}: columns x, y"
-            found = f"found ({click['x']:g}, {click['y']:g}) in image {clicks.image!r}"
-            return Failure("click_outside", f"{where}: {found}; allowed: 0..{width - 1}, 0..{height - 1}")
-    return None
 
 
 def _wait_for_exit(pids: Sequence[int]) -> None:

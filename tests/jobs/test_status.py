@@ -1,0 +1,76 @@
+"""`m2n2 status`: as text, as JSON, and again and again for as long as a driver is alive."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from jobs.cli import main
+from jobs.commands import status as status_command
+from pipeline.config import parse_job
+from pipeline.driver.progress import HEARTBEAT_KEY
+from pipeline.failure import Failure
+from pipeline.parts import commit_part, error_row
+from pipeline.plan import Plan, find_or_make_plan, read_shard
+from pipeline.storage.store import Store
+from tests.pipeline.make_data import put_dataset
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> tuple[Store, Plan]:
+    """A run of two shards of which none is done."""
+    document = put_dataset(Store(str(tmp_path)), images=2) | {"shard_images": 1}
+    job = parse_job(document, "job")
+    return job.output_store, find_or_make_plan(job)
+
+
+def do_shard(store: Store, plan: Plan, shard: int) -> None:
+    images = read_shard(store, plan, shard)
+    rows = [error_row(each, Failure("image_missing", "gone")) for image in images for each in image.objects]
+    commit_part(store, plan, shard, images, rows)
+
+
+def beat(store: Store, ended: bool) -> None:
+    at = datetime.now(UTC).isoformat()
+    beat = {"at": at, "host": "here", "pid": 1, "ended": ended, "images_done": 1, "images_per_s": 1.5, "left_s": 9}
+    store.put(HEARTBEAT_KEY, json.dumps(beat | {"workers": 2}).encode())
+
+
+def test_as_json(run: tuple[Store, Plan], capsys: pytest.CaptureFixture[str]) -> None:
+    store, plan = run
+    do_shard(store, plan, 0)
+    beat(store, ended=False)
+    assert main(["status", store.root, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["shards_done"], found["shards_total"], found["objects_done"]) == (1, 2, 2)
+    assert (found["failed"], found["examples"]) == ({"image_missing": 2}, {"image_missing": ["gone", "gone"]})
+    assert (found["driver_alive"], found["heartbeat"]["workers"]) == (True, 2)
+    assert datetime.fromisoformat(found["last_part"]).tzinfo is not None
+
+
+def test_watched_until_the_run_ends(
+    run: tuple[Store, Plan], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, plan = run
+    beat(store, ended=False)
+    moments = iter([lambda: do_shard(store, plan, 0), lambda: do_shard(store, plan, 1), lambda: beat(store, True)])
+    monkeypatch.setattr(status_command.time, "sleep", lambda seconds: next(moments)())
+    assert main(["status", store.root, "--watch", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["shards_done"] for line in lines] == [0, 1, 2, 2]
+    assert [line["driver_alive"] for line in lines] == [True, True, True, False]
+
+
+def test_ctrl_c_ends_the_watching(
+    run: tuple[Store, Plan], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    beat(run[0], ended=False)
+    monkeypatch.setattr(status_command.time, "sleep", interrupt)
+    assert main(["status", run[0].root, "--watch"]) == 1
+    assert capsys.readouterr().out.count("shards   0/2") == 1
