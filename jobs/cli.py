@@ -25,7 +25,8 @@ from jobs.commands.status import status
 from jobs.commands.submit import submit
 from jobs.commands.weights import weights
 from jobs.console import configure_logs, say
-from jobs.exit_codes import exit_code_of
+from jobs.exit_codes import INCOMPLETE, tell
+from jobs.process import Ending, speak_utf8, write
 from m2n2 import __version__
 
 FIRST_RUN = """
@@ -42,17 +43,30 @@ app = typer.Typer(name="m2n2", epilog=FIRST_RUN, rich_markup_mode="markdown", pr
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command; returns its exit code. Without `arguments` it is this process's own command."""
+    if arguments is not None:
+        return _run(arguments)
+    speak_utf8()
+    ending = Ending()
+    ending.code = _run(None)
+    return ending.code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         code: int | None = app(arguments, prog_name="m2n2", standalone_mode=False)
     except typer.TyperException as error:
-        sys.stderr.write(f"m2n2: {error.format_message()}\n")
+        write(sys.stderr, f"m2n2: {error.format_message()}")
         return error.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        write(sys.stderr, "m2n2: interrupted")
+        return INCOMPLETE
     except Exception as error:
-        code = exit_code_of(error)
-        if code is None:
+        told = tell(error)
+        if told is None:
             raise
-        sys.stderr.write(f"m2n2: {error}\n")
+        code, text = told
+        write(sys.stderr, f"m2n2: {text}")
     return code or 0
 
 

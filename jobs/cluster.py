@@ -5,15 +5,25 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import ray
+from ray._private import services
+from ray.exceptions import AuthenticationError, RpcError
 
 from pipeline.config import InvalidJob, Job
+from pipeline.describe import describe
 
+ANSWER_S = 5.0
 OBJECT_STORE_BYTES = 256_000_000  # images and masks never travel through it
+
+
+class NoCluster(ConnectionError):
+    """No Ray answers at an address; it may be there again later."""
 
 
 @contextmanager
@@ -21,25 +31,81 @@ def connected(job: Job, address: str | None) -> Iterator[None]:
     """Connect to `address` (default: RAY_ADDRESS, else a Ray of this machine's own); disconnect at the end.
 
     Raises:
-        InvalidJob: this machine's own Ray could never hold one of the job's workers.
+        InvalidJob: this machine's own Ray could never hold one of the job's workers, or the address is not Ray's.
+        NoCluster: nobody answers at the address.
     """
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-    own = not (address or os.environ.get("RAY_ADDRESS"))
-    if own:
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        ray.init(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+    source, address = ("--address", address) if address else ("RAY_ADDRESS", os.environ.get("RAY_ADDRESS"))
+    if address:
+        check_address(address, source)
+        _connect(address, source, quiet)
     else:
-        ray.init(address=address, **quiet)
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        with _sessions_of_their_own():
+            ray.init(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
     try:
         # Ray puts a handler of its own that ends the process at once: a driver has to drain.
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        if own:
+        if not address:
             _check_room(job)
         yield
     finally:
         ray.shutdown()
+
+
+def check_address(address: str, source: str) -> None:
+    """Find out within seconds what Ray would wait for by the minute: whether a Ray head is there at all.
+
+    Raises:
+        InvalidJob: an address of another kind, such as the dashboard's.
+        NoCluster: nobody answers there.
+    """
+    if address in ("auto", "local"):
+        return
+    place = address.removeprefix("ray://")
+    host, separator, port = place.rpartition(":")
+    if "/" in place or not separator or not port.isdigit():
+        hint = " (`m2n2 submit` takes the dashboard's)" if address.startswith("http") else ""
+        raise InvalidJob(f"{source}: found {address!r}; allowed: HOST:PORT of a Ray head{hint}")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S) as connection:
+            connection.settimeout(ANSWER_S)
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            speaks_http = connection.recv(4) == b"HTTP"
+    except TimeoutError:
+        speaks_http = False  # of a server that waits for more, as Ray's may
+    except (OSError, OverflowError) as error:
+        raise NoCluster(f"{source}: no Ray answers at {address}: {describe(error)}") from error
+    if speaks_http:
+        raise InvalidJob(f"{source}: {address} speaks HTTP; allowed: HOST:PORT of a Ray head, not of its dashboard")
+
+
+def _connect(address: str, source: str, options: dict[str, Any]) -> None:
+    try:
+        ray.init(address=address, **options)
+    except AuthenticationError as error:
+        raise InvalidJob(f"{source}: the cluster at {address} refuses: {describe(error)}") from error
+    except (ConnectionError, RuntimeError, TimeoutError, RpcError) as error:
+        raise NoCluster(f"{source}: no Ray that this one can use answers at {address}: {describe(error)}") from error
+
+
+@contextmanager
+def _sessions_of_their_own() -> Iterator[None]:
+    """For as long as the block runs, Ray's processes get sessions of their own.
+
+    Else a signal to our process group, as `timeout`, systemd, Kubernetes and a terminal send it, would end Ray while
+    running shards still finish. Ray has no setting for it. Its processes die with ours all the same: the kernel tells
+    them (PR_SET_PDEATHSIG).
+    """
+    spawning: Any = services
+    original = spawning.ConsolePopen
+    spawning.ConsolePopen = partial(original, start_new_session=True)
+    try:
+        yield
+    finally:
+        spawning.ConsolePopen = original
 
 
 def _check_room(job: Job) -> None:

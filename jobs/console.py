@@ -14,6 +14,8 @@ from rich.live import Live
 from rich.logging import RichHandler
 from rich.text import Text
 
+from jobs.process import write
+
 if TYPE_CHECKING:
     from pipeline.driver.progress import Snapshot, Status
 
@@ -25,8 +27,7 @@ log = logging.getLogger("m2n2.progress")
 
 def say(text: str) -> None:
     """A line on standard output, for what people or scripts read."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    write(sys.stdout, text)
 
 
 def configure_logs(verbose: bool) -> None:

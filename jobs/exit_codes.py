@@ -5,15 +5,24 @@ from __future__ import annotations
 COMPLETE, INCOMPLETE, BAD_INPUT, NEEDS_A_PERSON = 0, 1, 2, 3
 
 
-def exit_code_of(error: Exception) -> int | None:
-    """The code for an error that one line explains; None for a defect of ours, which needs its traceback."""
+def tell(error: Exception) -> tuple[int, str] | None:
+    """Exit code and text for an error that one line explains; None for a defect of ours, which needs its traceback."""
     # Here, where something went wrong, so that `m2n2 --help` need not wait for these libraries.
-    from m2n2.errors import InvalidAttention, InvalidWeights
+    from m2n2.errors import InvalidAttention, InvalidDevice, InvalidWeights
     from pipeline.clicks import InvalidClicks
     from pipeline.config import InvalidJob
+    from pipeline.describe import describe, without_credentials
     from pipeline.plan import PlanMismatch
-    from pipeline.storage.retry import StoreUnavailable
+    from pipeline.storage.parquet import DamagedObject
+    from pipeline.storage.refusals import UnusableStorage, is_full, refusal
 
-    if isinstance(error, InvalidJob | InvalidClicks | InvalidWeights | InvalidAttention | PlanMismatch):
-        return BAD_INPUT
-    return INCOMPLETE if isinstance(error, StoreUnavailable) else None
+    theirs = (InvalidJob, InvalidClicks, InvalidWeights, InvalidAttention, InvalidDevice)
+    if isinstance(error, (*theirs, PlanMismatch, UnusableStorage, DamagedObject)):
+        return BAD_INPUT, without_credentials(str(error))
+    if isinstance(error, ConnectionError | TimeoutError):  # storage or a cluster that may be there again later
+        return INCOMPLETE, without_credentials(str(error))
+    if found := refusal(error):
+        return (INCOMPLETE if is_full(error) else BAD_INPUT), found
+    if isinstance(error, OSError | UnicodeError):  # of the environment: nothing in the code makes files unreadable
+        return BAD_INPUT, describe(error)
+    return None

@@ -14,7 +14,8 @@ from m2n2.backbones import BUILT_IN
 from m2n2.settings import Settings
 from pipeline.describe import without_credentials
 from pipeline.job_paths import UndefinedVariable, place_paths
-from pipeline.storage.filesystem import Storage
+from pipeline.storage.filesystem import Storage, unknown_protocol
+from pipeline.storage.reach import is_link_local
 from pipeline.storage.store import Store
 
 STRICT = ConfigDict(frozen=True, extra="forbid")
@@ -36,7 +37,16 @@ def _no_credentials(address: str) -> str:
     return address
 
 
-Address = Annotated[str, AfterValidator(_no_credentials)]
+def _reachable(address: str) -> str:
+    protocol, separator, rest = address.partition("://")
+    if separator and (problem := unknown_protocol(protocol)):
+        raise ValueError(problem)
+    if separator and is_link_local(rest.partition("/")[0].rpartition(":")[0] or rest.partition("/")[0]):
+        raise ValueError("link-local addresses are refused")
+    return address
+
+
+Address = Annotated[str, AfterValidator(_no_credentials), AfterValidator(_reachable)]
 
 
 class Backbone(BaseModel):
@@ -114,7 +124,7 @@ class Job(BaseModel):
     @field_validator("storage")
     @classmethod
     def _endpoint_without_credentials(cls, storage: Storage) -> Storage:
-        _no_credentials(storage.endpoint_url or "")
+        _reachable(_no_credentials(storage.endpoint_url or ""))
         return storage
 
     @property

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-USER_INFO = re.compile(r"://[^/\s@]+@")
+# Also where the password has a slash or an @ in it; a port followed by a path is no password.
+USER_INFO = re.compile(r"://(?:[^/\s@:]*:(?!\d+/)\S*|[^/\s]+)@")
 SIGNATURE = re.compile(r"(?i)\b(X-Amz-[\w-]+|AWSAccessKeyId|Signature|sig|token|access_key|secret_key)=[^&\s\"']+")
 
 

@@ -20,6 +20,7 @@ from pycocotools import mask as coco_mask
 from pipeline.clicks import ObjectClicks
 from pipeline.failure import Failure
 from pipeline.plan import ImageClicks, Plan, PlanMismatch
+from pipeline.storage.parquet import read_parquet
 from pipeline.storage.store import Store
 
 ERROR = pa.struct(
@@ -109,7 +110,7 @@ def finished_shards(store: Store, plan: Plan) -> set[int]:
 def read_part(store: Store, plan: Plan, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
     """One part's rows. Raises ForeignPart where it was written for another plan."""
     key = part_key(plan.root, shard)
-    table = pq.read_table(pa.BufferReader(store.read(key)), columns=columns)
+    table = read_parquet(store.read(key), store.url(key), columns)
     found = (table.schema.metadata or {}).get(b"fingerprint", b"none").decode()
     if found != plan.fingerprint:
         raise ForeignPart(f"{store.url(key)}: belongs to plan {found}, expected {plan.fingerprint}")

@@ -20,10 +20,13 @@ import pyarrow.parquet as pq
 from m2n2.backbones import BUILT_IN
 from pipeline.clicks import CLICK, ObjectClicks
 from pipeline.config import Job
+from pipeline.describe import describe
 from pipeline.failure import Failure
 from pipeline.image_key import outside_root
 from pipeline.inputs.click_files import find_click_files
 from pipeline.inputs.click_table import ClickTable
+from pipeline.storage.parquet import DamagedObject, read_parquet
+from pipeline.storage.reach import out_of_reach
 from pipeline.storage.store import Entry, Store
 from pipeline.weights.node_cache import weights_digest
 
@@ -207,10 +210,12 @@ def load_plan(store: Store, root: str = "") -> Plan | None:
     """The sealed plan below `root`, or None where there is none (shards without a seal do not count)."""
     try:
         document = json.loads(store.read(f"{root}plan/plan.json"))
+        shards = tuple(Shard(**shard) for shard in document["shards"])
+        return Plan(root, document["fingerprint"], document["identity"], document["files"], shards)
     except FileNotFoundError:
         return None
-    shards = tuple(Shard(**shard) for shard in document["shards"])
-    return Plan(root, document["fingerprint"], document["identity"], document["files"], shards)
+    except (ValueError, TypeError, KeyError) as error:
+        raise DamagedObject(f"{store.url(root)}plan/plan.json: not a plan: {describe(error)}") from error
 
 
 def read_shard(store: Store, plan: Plan, index: int) -> list[ImageClicks]:
@@ -221,7 +226,7 @@ def read_shard(store: Store, plan: Plan, index: int) -> list[ImageClicks]:
     if found != plan.shards[index].sha256:
         raise PlanDamaged(f"{store.url(key)}: sha256 is {found}, the plan was sealed with {plan.shards[index].sha256}")
     images: dict[str, list[ObjectClicks]] = {}
-    for row in pq.read_table(pa.BufferReader(data), schema=SHARD).to_pylist():
+    for row in read_parquet(data, store.url(key)).to_pylist():
         failure = Failure(row["reason"], row["message"]) if row["reason"] else None
         clicks = ObjectClicks(row["image"], row["object"], row["category"], row["clicks"], failure)
         images.setdefault(row["image"], []).append(clicks)
@@ -246,10 +251,15 @@ def _weights_digest(job: Job) -> str | None:
 
 def _checked(job: Job, objects: Sequence[ObjectClicks]) -> tuple[ObjectClicks, ...]:
     """Objects of one image; all of them fail where the image's key leaves the images root."""
-    problem = None if job.allow_images_outside_root else outside_root(objects[0].image)
+    image, allowed = objects[0].image, f"keys below {job.images}"
+    if job.allow_images_outside_root:
+        problem = out_of_reach(image, [job.images, job.output, *job.click_patterns])
+        allowed += ", and addresses of the job's own protocols and hosts"
+    else:
+        problem = outside_root(image)
     if problem is None:
         return tuple(objects)
-    failure = Failure("image_outside_root", f"image {objects[0].image!r}: {problem}; allowed: keys below {job.images}")
+    failure = Failure("image_outside_root", f"image {image!r}: {problem}; allowed: {allowed}")
     return tuple(ObjectClicks(each.image, each.object, each.category, each.clicks, failure) for each in objects)
 
 

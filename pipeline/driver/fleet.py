@@ -19,7 +19,7 @@ from pipeline.driver.nodes import Nodes, NoWorkers
 from pipeline.driver.room import Room, find_room, free
 from pipeline.parts import ForeignPart
 from pipeline.plan import Plan, PlanDamaged
-from pipeline.storage.refusals import UnknownStorage, refusal
+from pipeline.storage.refusals import UnusableStorage, refusal
 from pipeline.storage.retry import StoreUnavailable
 from pipeline.tasks import Place, Progress, Task
 from pipeline.worker.labeler import Labeler
@@ -31,7 +31,7 @@ UNREACHABLE_S = 120.0  # by then Ray has found out whether a node that does not 
 # The output is not in order, whoever looks at it.
 FATAL = (ForeignPart, PlanDamaged)
 # A node that says so at the start of a worker will say it of the next one too.
-REFUSED = (InvalidWeights, InvalidAttention, InvalidDevice, UnknownStorage)
+REFUSED = (InvalidWeights, InvalidAttention, InvalidDevice, UnusableStorage)
 
 # Ray's own restarts would hand a shard out again behind the driver's back: dead workers are replaced here.
 _OPTIONS: dict[str, Any] = {
@@ -205,7 +205,8 @@ class Fleet:
     def _failed(self, worker: _Worker, error: RayTaskError) -> list[Event]:
         """An exception in the worker: a defect, or a device in a state that only a new process gets out of."""
         if isinstance(error.cause, REFUSED):
-            return self._lost(worker, "crash", describe(error.cause), error.cause)
+            self._nodes.failed(worker.place, describe(error.cause), error.cause)
+            return self._lost(worker, "node", describe(error.cause))
         if worker.ready and (found := refusal(error.cause)):
             # Of images it is an error row; here it is the run's own output, and the same for every shard.
             raise NoWorkers(f"workers cannot write to {self._job.output}: {found}") from None
@@ -262,7 +263,7 @@ class Fleet:
             events += self._lost(worker, "stuck", message)
         return events
 
-    def _lost(self, worker: _Worker, cause: Cause, message: str, refused: Exception | None = None) -> list[Event]:
+    def _lost(self, worker: _Worker, cause: Cause, message: str) -> list[Event]:
         ray.kill(worker.actor)
         self._workers.remove(worker)
         self._finished = _sum(self._finished, worker.progress)
@@ -270,8 +271,8 @@ class Fleet:
             self._old_pids.setdefault(worker.place.node_id, []).append(worker.place.pid)
         starting = worker.placing is not None or worker.loading is not None
         if starting and cause != "node":
-            self._nodes.failed(worker.place, message, refused)
-        elif not starting and worker.place is not None:
+            self._nodes.failed(worker.place, message)
+        elif cause != "node" and worker.place is not None:
             self._nodes.worked(worker.place)
         tasks = [*worker.unreachable, *worker.tasks.values()]
         running = worker.progress.running if worker.progress.running in tasks else (tasks[0] if tasks else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import statistics
 import tempfile
@@ -20,6 +19,7 @@ from pipeline.failure import REASONS
 from pipeline.library.index import INDEX, open_database, stream
 from pipeline.parts import part_key
 from pipeline.plan import Plan
+from pipeline.storage.parquet import read_parquet
 from pipeline.storage.store import Store
 
 RESULT = pa.schema([("image", pa.string()), ("object", pa.string()), ("reason", pa.string()), ("part", pa.string())])
@@ -108,7 +108,7 @@ def _collect(database: duckdb.DuckDBPyConnection, library: Store, run: str, plan
 
 
 def _register(database: duckdb.DuckDBPyConnection, library: Store, key: str, columns: Sequence[str]) -> None:
-    database.register("part_rows", pq.read_table(io.BytesIO(library.read(key)), columns=list(columns)))
+    database.register("part_rows", read_parquet(library.read(key), library.url(key), columns))
 
 
 def _insert_masks(database: duckdb.DuckDBPyConnection, table: str, condition: str, values: Sequence[str] = ()) -> None:

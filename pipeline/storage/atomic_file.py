@@ -7,9 +7,14 @@ moment leaves at most a `.tmp-` file behind.
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from pathlib import Path
+
+from pipeline.storage.refusals import UnusableStorage
+
+NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 
 
 def create_file(path: Path, data: bytes) -> bool:
@@ -21,6 +26,11 @@ def create_file(path: Path, data: bytes) -> bool:
         os.link(temporary, path)
     except FileExistsError:
         return False
+    except OSError as error:
+        if error.errno not in NO_HARD_LINKS:
+            raise
+        found = f"{path.parent}: this file system has no hard links, by which files are created whole and only once"
+        raise UnusableStorage(f"{found}; allowed: another file system, or object storage") from error
     finally:
         temporary.unlink(missing_ok=True)
     return True

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import platform
+import socket
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import fsspec
+
+from pipeline.storage.reach import is_link_local
+from pipeline.storage.refusals import UnusableStorage
 
 
 @dataclass(frozen=True)
@@ -31,9 +36,38 @@ class Storage:
 @lru_cache(maxsize=16)
 def filesystem(protocol: str, storage: Storage) -> Any:
     """The process's fsspec file system for a protocol, made when first needed."""
-    if protocol in ("s3", "s3a"):
-        _retry_connections()
-    return fsspec.filesystem(protocol, skip_instance_cache=True, **fsspec_options(f"{protocol}://", storage))
+    if problem := unknown_protocol(protocol):
+        raise UnusableStorage(problem)
+    try:
+        if protocol in ("s3", "s3a"):
+            _retry_connections()
+        return fsspec.filesystem(protocol, skip_instance_cache=True, **fsspec_options(f"{protocol}://", storage))
+    except ImportError as error:
+        found = f"addresses {protocol}:// need a package that is not installed on {platform.node()}"
+        raise UnusableStorage(f"{found}: {' '.join(str(error).split())}") from error
+
+
+def unknown_protocol(protocol: str) -> str | None:
+    """Why nobody here speaks a protocol, or None; whether its package is installed is not asked."""
+    if protocol in fsspec.available_protocols():
+        return None
+    lower = f"; allowed: {protocol.lower()}://" if protocol.lower() in fsspec.available_protocols() else ""
+    return f"found protocol {protocol}://, which nobody here speaks{lower or '; allowed: a path, s3://, gs://, ...'}"
+
+
+async def _http_client(**options: Any) -> Any:
+    import aiohttp
+
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=_socket_to), **options)
+
+
+def _socket_to(address: Any) -> socket.socket:
+    """A socket for what a name led to, by redirects too: never to where clouds serve machines their credentials."""
+    family, kind, protocol, _, place = address
+    if is_link_local(str(place[0])):
+        # No OSError: the library would take that for a connection that was refused, and try again.
+        raise ValueError(f"{place[0]} is a link-local address")
+    return socket.socket(family, kind, protocol)
 
 
 def _retry_connections() -> None:
@@ -47,6 +81,8 @@ def _retry_connections() -> None:
 
 def fsspec_options(url: str, storage: Storage) -> dict[str, Any]:
     """What fsspec needs to open an address."""
+    if url.startswith(("http://", "https://")):
+        return {"get_client": _http_client}
     if not url.startswith(("s3://", "s3a://")):
         return {}
     client: dict[str, Any] = {}

@@ -17,8 +17,11 @@ CLOSED = {
 }
 
 
-class UnknownStorage(ValueError):
-    """An address whose protocol nobody knows here, or whose package is not installed."""
+class UnusableStorage(ValueError):
+    """An address or an environment with which no storage can be reached: the message says what is missing.
+
+    Such as a protocol that nobody knows, a package that is not installed, a profile that is not configured.
+    """
 
 
 def refusal(error: BaseException) -> str | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from pipeline.describe import describe, without_credentials
+from pipeline.storage.refusals import UnusableStorage
 
 Result = TypeVar("Result")
 
@@ -151,7 +152,16 @@ def _in_plain_terms(error: Exception) -> Exception | None:
     if (status := http_status(error)) is not None:
         kind = {401: PermissionError, 403: PermissionError, 404: FileNotFoundError, 410: FileNotFoundError}
         return kind.get(status, OSError)(_with_code(error))
+    if isinstance(error, ImportError):
+        return UnusableStorage(describe(error))
     name = f"{type(error).__module__}.{type(error).__qualname__}"
     if name in ("botocore.exceptions.NoCredentialsError", "botocore.exceptions.PartialCredentialsError"):
         return PermissionError(describe(error))
-    return ValueError(describe(error)) if name == "botocore.exceptions.ParamValidationError" else None
+    if name == "botocore.exceptions.ParamValidationError":
+        return ValueError(describe(error))
+    # The rest of them is of the environment: a profile that is not there, a region or an endpoint that is none.
+    return UnusableStorage(describe(error)) if name.startswith("botocore.") or _is_endpoint(error) else None
+
+
+def _is_endpoint(error: Exception) -> bool:
+    return isinstance(error, ValueError) and "Invalid endpoint" in str(error)

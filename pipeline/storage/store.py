@@ -79,6 +79,10 @@ class Store:
         remember(path)
         return data
 
+    def check(self) -> None:
+        """Raise UnusableStorage where nothing of this root can be reached from this process; no request is made."""
+        self._locate("")
+
     def exists(self, key: str) -> bool:
         """Whether the key is there now."""
         fs, path = self._locate(key)

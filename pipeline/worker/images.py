@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 from pipeline.config import Limits
 from pipeline.describe import describe
 from pipeline.failure import BadImage, Failure
+from pipeline.storage.refusals import UnusableStorage
 from pipeline.storage.retry import KeyUnavailable, StoreUnavailable
 from pipeline.storage.store import Store
 
@@ -40,7 +41,9 @@ def fetch_image(store: Store, key: str, limits: Limits) -> bytes:
         raise BadImage(Failure("image_missing", f"{store.url(key)}: there is no such object")) from None
     except PermissionError as error:
         raise BadImage(Failure("image_forbidden", f"{store.url(key)}: {describe(error)}")) from error
-    except (OSError, ValueError) as error:  # a key that this storage cannot have: too long, not encodable, ...
+    except UnusableStorage:
+        raise  # of this worker's environment, not of the image
+    except Exception as error:  # a key that this storage cannot have: too long, not encodable, ...
         if isinstance(error, StoreUnavailable):
             raise
         raise BadImage(Failure("image_unreadable", f"{store.url(key)}: {describe(error)}")) from error

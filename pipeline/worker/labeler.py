@@ -68,6 +68,7 @@ class Labeler:
             What the self-check says: device, dtype, memory, seconds.
         """
         _wait_for_exit(old_pids)
+        self._job.image_store.check()
         import torch
 
         from m2n2.backbones import load_backbone

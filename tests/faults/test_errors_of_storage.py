@@ -123,6 +123,8 @@ def test_an_image_that_storage_cannot_give_is_a_bad_image(s3: S3Server, key: str
     "changed",
     [
         {"images": "https://joe:hunter2@host/photos"},
+        {"images": "https://joe:hunter2/3@host/photos"},
+        {"images": "https://joe:hun@ter:hunter2@host/photos"},
         {"clicks": ["s3://joe:hunter2@bucket/clicks.parquet"]},
         {"output": "https://host/labels?X-Amz-Credential=hunter2"},
         {"storage": {"endpoint_url": "https://joe:hunter2@host"}},
@@ -137,7 +139,12 @@ def test_a_job_with_credentials_in_an_address_is_refused_without_repeating_them(
 
 
 def test_errors_are_told_without_credentials() -> None:
-    for secret in ("https://joe:hunter2@host/x", "https://h/x?a=1&X-Amz-Signature=hunter2", "token=hunter2&b=1"):
+    for secret in (
+        "https://joe:hunter2@host/x",
+        "https://joe:a/hunter2@host/x",
+        "https://h/x?a=1&X-Amz-Signature=hunter2",
+        "token=hunter2&b=1",
+    ):
         text = describe(OSError(f"GET {secret} failed"))
         assert "hunter2" not in text
         assert text.startswith("OSError: GET ")
