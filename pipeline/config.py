@@ -79,6 +79,8 @@ class Limits(BaseModel):
     Attributes:
         max_failed_share: the run fails (exit code 3) when a larger share of its objects failed; it stops early when
             that is so after `min_objects_before_abort` objects.
+        max_removed_share: a night that would remove a larger share of its library's objects stops (exit code 3) and
+            changes nothing: their click files or images may be missing by mistake.
         max_image_bytes: larger files are not decoded.
         max_image_pixels: larger images are not decoded.
         image_timeout_s: a worker that finishes no image for so long counts as stuck and is replaced.
@@ -92,6 +94,7 @@ class Limits(BaseModel):
 
     max_failed_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     min_objects_before_abort: Annotated[int, Field(ge=1)] = 500
+    max_removed_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     max_image_bytes: Annotated[int, Field(ge=1)] = 200_000_000
     max_image_pixels: Annotated[int, Field(ge=1)] = 100_000_000
     image_timeout_s: Annotated[float, Field(gt=0)] = 300.0

@@ -22,6 +22,7 @@ REASONS: dict[str, tuple[str, bool]] = {
     "image_undecodable": ("decode", False),
     "image_unsupported": ("decode", False),
     "click_outside": ("segment", False),
+    "empty_mask": ("segment", False),
     "device_memory": ("segment", True),
     "out_of_memory": ("segment", True),
     "internal": ("segment", True),

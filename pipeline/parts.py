@@ -73,13 +73,17 @@ def mask_row(clicks: ObjectClicks, mask: np.ndarray, score: float, seconds: floa
 
 def error_row(clicks: ObjectClicks, failure: Failure, size: Size | None = None, seconds: float = 0.0) -> Row:
     """The row of an object that has none, with the reason."""
-    error = {
+    return _row(clicks, size, seconds) | {"error": error_of(failure)}
+
+
+def error_of(failure: Failure) -> Row:
+    """The `error` of a row."""
+    return {
         "stage": failure.stage,
         "reason": failure.reason,
         "message": failure.message,
         "retryable": failure.retryable,
     }
-    return _row(clicks, size, seconds) | {"error": error}
 
 
 def commit_part(store: Store, plan: Plan, shard: int, images: Sequence[ImageClicks], rows: Sequence[Row]) -> None:
@@ -93,7 +97,7 @@ def commit_part(store: Store, plan: Plan, shard: int, images: Sequence[ImageClic
     wanted = [(each.image, each.object) for image in images for each in image.objects]
     if len(rows) != len(wanted) or by_object.keys() != set(wanted):
         raise ValueError(f"shard {shard}: {len(rows)} rows do not account for its {len(wanted)} objects, each once")
-    metadata = {"fingerprint": plan.fingerprint, "shard": str(shard)}
+    metadata = {"fingerprint": plan.fingerprint, "shard": str(shard), "shards": plan.shards_digest}
     table = pa.Table.from_pylist([by_object[key] for key in wanted], schema=PART.with_metadata(metadata))
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
@@ -111,9 +115,18 @@ def read_part(store: Store, plan: Plan, shard: int, columns: Sequence[str] | Non
     """One part's rows. Raises ForeignPart where it was written for another plan."""
     key = part_key(plan.root, shard)
     table = read_parquet(store.read(key), store.url(key), columns)
-    found = (table.schema.metadata or {}).get(b"fingerprint", b"none").decode()
+    metadata = table.schema.metadata or {}
+    found = metadata.get(b"fingerprint", b"none").decode()
     if found != plan.fingerprint:
         raise ForeignPart(f"{store.url(key)}: belongs to plan {found}, expected {plan.fingerprint}")
+    # Parts of version 0.1 do not say; whether they have the shard's objects is counted at the end.
+    shards = metadata.get(b"shards", plan.shards_digest.encode()).decode()
+    if shards != plan.shards_digest:
+        raise ForeignPart(
+            f"{store.url(key)}: belongs to a plan of the same job with other shards ({shards[:8]}, expected "
+            f"{plan.shards_digest[:8]}): another driver planned this output at the same time, or it was planned anew; "
+            "choose another output, or remove parts/ and start again"
+        )
     return table
 
 

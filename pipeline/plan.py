@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m2n2.backbones import BUILT_IN
+from m2n2.head_version import HEAD_VERSION
 from pipeline.clicks import CLICK, ObjectClicks
 from pipeline.config import Job
 from pipeline.describe import describe
@@ -42,6 +43,8 @@ SHARD = pa.schema(
     ]
 )
 UPLOADS_AT_ONCE = 8
+# Keys that earlier versions did not write into a plan's identity, with the value that they stood for.
+ADDED_LATER: dict[str, Any] = {"head_version": 1}
 
 
 class PlanMismatch(ValueError):
@@ -79,6 +82,7 @@ class Plan:
         fingerprint: sha256 of `identity`.
         identity: what decides the masks: click files, images root, settings, backbone, weights, schema version.
         files: the click files that `file` numbers of clicks refer to.
+        categories: of all objects, sorted; None in a plan of version 0.1, see `planned_categories`.
     """
 
     root: str
@@ -86,6 +90,7 @@ class Plan:
     identity: Mapping[str, Any]
     files: Sequence[str]
     shards: Sequence[Shard]
+    categories: Sequence[str] | None = None
 
     @property
     def objects(self) -> int:
@@ -96,6 +101,11 @@ class Plan:
     def images(self) -> int:
         """Images in all shards."""
         return sum(shard.images for shard in self.shards)
+
+    @property
+    def shards_digest(self) -> str:
+        """sha256 of what the shards hold: the same job cut into other shards has another."""
+        return hashlib.sha256("".join(shard.sha256 for shard in self.shards).encode()).hexdigest()
 
 
 def find_or_make_plan(job: Job) -> Plan:
@@ -115,6 +125,13 @@ def find_or_make_plan(job: Job) -> Plan:
             size = shard_size(job, table.count_images())
             plan = write_plan(store, "", identity, [file.key for file in files], planned_images(job, table), size)
     # Also after writing: another driver may have sealed a plan of its own in the meantime.
+    planned_version = plan.identity.get("head_version", ADDED_LATER["head_version"])
+    if planned_version != HEAD_VERSION:
+        raise PlanMismatch(
+            f"{store.url('plan/plan.json')}: the plan was made for version {planned_version} of the masks, "
+            f"this is version {HEAD_VERSION}, and a run never mixes them: finish it with the m2n2 that began it, or "
+            "choose another output"
+        )
     if found := list(differences(plan.identity, identity)):
         raise PlanMismatch(
             f"{store.url('plan/plan.json')} belongs to another job, and a plan once written is frozen.\n  "
@@ -135,6 +152,7 @@ def make_identity(job: Job, files: Sequence[Entry]) -> dict[str, Any]:
     backbone = job.backbone.model_dump(include={"name", "dtype", "grid", "options"})
     identity = {
         "schema_version": SCHEMA_VERSION,
+        "head_version": HEAD_VERSION,
         "clicks": {file.key: {"size": file.size, "etag": _content(job, file)} for file in files},
         # As the file has it, like every version before: a plan, and a library's settings, stay what they were.
         "images": job.as_written.get("images", job.images).rstrip("/"),
@@ -157,11 +175,20 @@ def fingerprint_of(identity: Mapping[str, Any]) -> str:
 
 def differences(planned: Any, wanted: Any, key: str = "") -> Iterator[str]:
     """Every key in which a plan's identity and a job's differ, a line each."""
+    if not key:
+        planned = ADDED_LATER | dict(planned)
     if isinstance(planned, Mapping) and isinstance(wanted, Mapping):
         for name in sorted(planned.keys() | wanted.keys()):
             yield from differences(planned.get(name), wanted.get(name), f"{key}.{name}" if key else name)
     elif planned != wanted:
         yield f"{key}: the plan has {planned!r}, the job has {wanted!r}"
+
+
+def settings_fingerprint(job: Job) -> str:
+    """What decides the masks of a job besides clicks and images; stays what it was in earlier versions."""
+    identity = make_identity(job, [])
+    as_before = {key for key, value in ADDED_LATER.items() if identity[key] == value}
+    return fingerprint_of({key: value for key, value in identity.items() if key not in as_before})
 
 
 def shard_size(job: Job, images: int) -> int:
@@ -183,12 +210,14 @@ def write_plan(
 ) -> Plan:
     """Write the shards, then seal the plan. Returns the plan that is in the store: an earlier seal wins."""
     shards: list[Shard] = []
+    categories: set[str] = set()
     with ThreadPoolExecutor(UPLOADS_AT_ONCE) as uploads:
         pending: list[Future[None]] = []
         for index, members in enumerate(_chunks(images, images_a_shard)):
             data = _shard_bytes(members)
             objects = sum(len(member.objects) for member in members)
             shards.append(Shard(index, len(members), objects, hashlib.sha256(data).hexdigest()))
+            categories.update(each.category for member in members for each in member.objects)
             pending.append(uploads.submit(store.put, shard_key(root, shards[-1]), data))
             if len(pending) >= 2 * UPLOADS_AT_ONCE:
                 pending.pop(0).result()
@@ -198,6 +227,7 @@ def write_plan(
         "fingerprint": fingerprint_of(identity),
         "identity": identity,
         "files": list(files),
+        "categories": sorted(categories),
         "shards": [asdict(shard) for shard in shards],
     }
     store.put_new(f"{root}plan/plan.json", json.dumps(document, indent=1).encode())
@@ -211,22 +241,30 @@ def load_plan(store: Store, root: str = "") -> Plan | None:
     try:
         document = json.loads(store.read(f"{root}plan/plan.json"))
         shards = tuple(Shard(**shard) for shard in document["shards"])
-        return Plan(root, document["fingerprint"], document["identity"], document["files"], shards)
+        categories = document.get("categories")
+        return Plan(root, document["fingerprint"], document["identity"], document["files"], shards, categories)
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:
         raise DamagedObject(f"{store.url(root)}plan/plan.json: not a plan: {describe(error)}") from error
 
 
+def planned_categories(store: Store, plan: Plan) -> list[str]:
+    """The categories of all planned objects, sorted, whether they have been labelled or not. Raises PlanDamaged."""
+    if plan.categories is not None:
+        return list(plan.categories)
+    found: set[str] = set()
+    for shard in plan.shards:
+        table = read_parquet(_shard_data(store, plan, shard), store.url(shard_key(plan.root, shard)), ["category"])
+        found.update(table["category"].unique().to_pylist())
+    return sorted(found)
+
+
 def read_shard(store: Store, plan: Plan, index: int) -> list[ImageClicks]:
     """The images of one shard, in the plan's order. Raises PlanDamaged."""
-    key = shard_key(plan.root, plan.shards[index])
-    data = store.read(key)
-    found = hashlib.sha256(data).hexdigest()
-    if found != plan.shards[index].sha256:
-        raise PlanDamaged(f"{store.url(key)}: sha256 is {found}, the plan was sealed with {plan.shards[index].sha256}")
+    data = _shard_data(store, plan, plan.shards[index])
     images: dict[str, list[ObjectClicks]] = {}
-    for row in read_parquet(data, store.url(key)).to_pylist():
+    for row in read_parquet(data, store.url(shard_key(plan.root, plan.shards[index]))).to_pylist():
         failure = Failure(row["reason"], row["message"]) if row["reason"] else None
         clicks = ObjectClicks(row["image"], row["object"], row["category"], row["clicks"], failure)
         images.setdefault(row["image"], []).append(clicks)
@@ -236,6 +274,18 @@ def read_shard(store: Store, plan: Plan, index: int) -> list[ImageClicks]:
 def shard_key(root: str, shard: Shard) -> str:
     """The key of a shard's plan below the output."""
     return f"{root}plan/shard-{shard.index:05d}-{shard.sha256[:8]}.parquet"
+
+
+def _shard_data(store: Store, plan: Plan, shard: Shard) -> bytes:
+    key = shard_key(plan.root, shard)
+    try:
+        data = store.read(key)
+    except FileNotFoundError as error:
+        raise PlanDamaged(f"{store.url(key)}: is gone; the plan was sealed with it") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != shard.sha256:
+        raise PlanDamaged(f"{store.url(key)}: sha256 is {found}, the plan was sealed with {shard.sha256}")
+    return data
 
 
 def _weights_digest(job: Job) -> str | None:

@@ -20,7 +20,7 @@ from jobs.notice import send_notice
 
 if TYPE_CHECKING:
     from pipeline.config import Job
-    from pipeline.library.nights import NightReport
+    from pipeline.library.report import NightReport
 
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 

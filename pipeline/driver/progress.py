@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline.attempts import all_attempts, newest_rows
+from pipeline.attempts import all_attempts
 from pipeline.describe import describe
 from pipeline.driver.suspicions import Suspicions, write_suspicions
+from pipeline.frozen_parts import freeze_parts, newest_rows
 from pipeline.parts import PART_NAME
 from pipeline.plan import Plan
 from pipeline.storage.store import Store
@@ -155,9 +156,9 @@ def read_status(store: Store) -> Status | None:
         done += len(parts)
         last_part = max([entry.modified for entry in parts] + ([last_part] if last_part else []), default=None)
     failed, examples, objects = Counter[str](), dict[str, list[str]](), 0
-    for rows in newest_rows(store, attempts, ["image", "object", "error"]):
-        objects += len(rows)
-        for row in rows:
+    for image in newest_rows(freeze_parts(store, attempts), []):
+        objects += len(image.rows)
+        for row in image.rows:
             if row["error"]:
                 failed[row["error"]["reason"]] += 1
                 shown = examples.setdefault(row["error"]["reason"], [])

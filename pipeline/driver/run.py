@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import platform
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Literal
 
-from pipeline.attempts import all_attempts, is_complete, newest_rows, plan_retry
+from pipeline.attempts import all_attempts, plan_retry
 from pipeline.config import InvalidJob, Job
 from pipeline.describe import describe
 from pipeline.driver.dispatch import Dispatcher, TakenApart
+from pipeline.driver.ending import RunResult, end_run
 from pipeline.driver.events import Done, Event, Lost, Unavailable
 from pipeline.driver.fleet import Fleet
 from pipeline.driver.nodes import NoWorkers
 from pipeline.driver.progress import Heartbeat, Snapshot
 from pipeline.driver.suspicions import read_suspicions
-from pipeline.export.coco import export_coco
+from pipeline.frozen_parts import freeze_parts
 from pipeline.parts import commit_part, error_row, finished_shards
 from pipeline.plan import Plan, find_or_make_plan, read_shard, shard_size
 from pipeline.storage.store import Store
@@ -35,29 +33,10 @@ CRASHES_IN_A_ROW = 20
 log = logging.getLogger("m2n2.run")
 
 Retry = Literal["retryable", "all"]
-Outcome = Literal["complete", "too_many_failed", "aborted", "stopped"]
-EXIT_CODES: dict[Outcome, int] = {"complete": 0, "too_many_failed": 3, "aborted": 1, "stopped": 1}
 
 
 class RunAborted(RuntimeError):
     """The run ends before all is done: too many failures, no workers, or no progress for too long."""
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """How a run ended. `failed` counts objects by reason; `exports` are addresses."""
-
-    outcome: Outcome
-    message: str
-    objects: int
-    failed: dict[str, int]
-    seconds: float
-    exports: Sequence[str]
-
-    @property
-    def exit_code(self) -> int:
-        """0 complete, 1 incomplete, 3 complete but too many failed."""
-        return EXIT_CODES[self.outcome]
 
 
 def run(
@@ -66,6 +45,7 @@ def run(
     stop: threading.Event | None = None,
     on_progress: Callable[[Snapshot], None] = lambda snapshot: None,
     plan: Plan | None = None,
+    accept: bool = False,
 ) -> RunResult:
     """Run or resume a job; Ray must be connected.
 
@@ -74,52 +54,64 @@ def run(
         stop: once set, running shards may finish within `limits.drain_s` and the run ends incomplete.
         on_progress: told about twice a second how far the run is.
         plan: the output's plan, sealed already; None finds it or makes it from all of the job's clicks.
+        accept: record in the output that the objects that failed may stay without a mask.
 
     Raises:
         InvalidJob, InvalidClicks, PlanMismatch, InvalidWeights: the input is wrong, and nothing was labelled; or what
             is in the output does not belong there (PlanDamaged, ForeignPart).
     """
     started, began = time.monotonic(), datetime.now(UTC)
-    store = job.output_store
+    _check_output(job)
+    plan = plan or find_or_make_plan(job)
+    problem = _label_everything(job, plan, retry, stop or threading.Event(), on_progress)
     try:
-        log.info("create-if-absent honoured=%s output=%s", store.honours_create_if_absent(), job.output)
+        attempts = _attempts(job.output_store, plan)
+    except RunAborted as error:
+        attempts, problem = [plan], problem or str(error)
+    return end_run(job, freeze_parts(job.output_store, attempts), problem, accept, began, time.monotonic() - started)
+
+
+def _check_output(job: Job) -> None:
+    try:
+        honoured = job.output_store.honours_create_if_absent()
     except (PermissionError, FileNotFoundError) as error:
         raise InvalidJob(f"output: {job.output} cannot be written: {describe(error)}") from error
-    plan = plan or find_or_make_plan(job)
-    outcome, message = _label_everything(job, plan, retry, stop or threading.Event(), on_progress)
+    log.info("create-if-absent honoured=%s output=%s", honoured, job.output)
+    if not honoured:
+        log.warning(
+            "the storage of %s replaces objects that are there (it does not honour create-if-absent): "
+            "start no second driver on this output",
+            job.output,
+        )
+
+
+def _attempts(store: Store, plan: Plan) -> list[Plan]:
+    """The output's attempts, the first of which is `plan`. Raises RunAborted where it is gone or another."""
     attempts = all_attempts(store)
-    exports: list[str] = []
-    if outcome == "complete":
-        image_rows = partial(newest_rows, store, attempts)
-        exports = [export_coco(image_rows, plan.fingerprint, store, "export/coco/instances.json") for _ in job.export]
-    objects, failed = _count(store, attempts)
-    failed_share = sum(failed.values()) / max(1, objects)
-    if outcome == "complete" and failed_share > job.limits.max_failed_share:
-        outcome = "too_many_failed"
-        message = f"{failed_share:.1%} of {objects} objects failed; allowed: {job.limits.max_failed_share:.1%}"
-    result = RunResult(outcome, message, objects, failed, time.monotonic() - started, exports)
-    store.put("run.json", _run_json(job, plan, result, began))
-    return result
+    if attempts and attempts[0] == plan:
+        return attempts
+    found = "is gone" if not attempts else "is another one now: another driver planned this output too"
+    raise RunAborted(f"{store.url('plan/plan.json')} {found}; start the same job again, alone")
 
 
 def _label_everything(
     job: Job, plan: Plan, retry: Retry | None, stop: threading.Event, on_progress: Callable[[Snapshot], None]
-) -> tuple[Outcome, str]:
+) -> str | None:
+    """Label what has not been labelled; returns why the run was aborted, or None."""
     store = job.output_store
     try:
-        for attempt in all_attempts(store):
+        for attempt in _attempts(store, plan):
             _label(job, attempt, stop, on_progress)
         if retry and not stop.is_set():
             wanted = (lambda error: error["retryable"]) if retry == "retryable" else (lambda error: True)
-            again = plan_retry(store, all_attempts(store), wanted, shard_size(job, plan.images))
+            parts = freeze_parts(store, _attempts(store, plan))
+            again = plan_retry(parts, wanted, shard_size(job, plan.images))
             if again is not None:
                 log.info("attempt root=%s objects=%d", again.root, again.objects)
                 _label(job, again, stop, on_progress)
     except (RunAborted, NoWorkers) as error:
-        return "aborted", str(error)
-    if not all(is_complete(store, attempt) for attempt in all_attempts(store)):
-        return "stopped", "stopped before all shards were done; start the same job again to go on"
-    return "complete", ""
+        return str(error)
+    return None
 
 
 def _label(job: Job, plan: Plan, stop: threading.Event, on_progress: Callable[[Snapshot], None]) -> None:
@@ -269,30 +261,3 @@ class _Labelling:
             )
         if time.monotonic() - self._moved_s > limits.patience_s:
             raise RunAborted(f"nothing was finished for {limits.patience_s:g} s (limits.patience_s)")
-
-
-def _count(store: Store, attempts: Sequence[Plan]) -> tuple[int, dict[str, int]]:
-    objects, failed = 0, Counter[str]()
-    for rows in newest_rows(store, attempts, ["image", "object", "error"]):
-        objects += len(rows)
-        failed.update(row["error"]["reason"] for row in rows if row["error"])
-    return objects, dict(failed.most_common())
-
-
-def _run_json(job: Job, plan: Plan, result: RunResult, began: datetime) -> bytes:
-    document = {
-        "outcome": result.outcome,
-        "exit_code": result.exit_code,
-        "message": result.message,
-        "began": began.isoformat(timespec="seconds"),
-        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(result.seconds, 1),
-        "objects": result.objects,
-        "planned_objects": plan.objects,
-        "failed": result.failed,
-        "exports": list(result.exports),
-        "fingerprint": plan.fingerprint,
-        "host": platform.node(),
-        "job": job.model_dump(mode="json"),
-    }
-    return json.dumps(document, indent=1).encode()

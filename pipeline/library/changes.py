@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +23,9 @@ from pipeline.library.index import Known
 from pipeline.plan import ImageClicks
 from pipeline.storage.store import Store
 
-Kind = Literal["new", "changed", "restored", "removed", "unchanged"]
+Kind = Literal["new", "changed", "retried", "restored", "removed", "unchanged", "given_up"]
+LEFT_ALONE: tuple[Kind, ...] = ("unchanged", "given_up")
+TRIES = 3  # nights in a row on which an object is tried that fails in a way that may pass
 CHANGES = pa.schema(
     [
         ("image", pa.string()),
@@ -33,6 +35,11 @@ CHANGES = pa.schema(
         ("settings", pa.string()),
         ("old_part", pa.string()),
         ("old_reason", pa.string()),
+        ("category", pa.string()),
+        ("old_digest", pa.binary()),
+        ("old_settings", pa.string()),
+        ("tried", pa.binary()),  # what is tried tonight, see INDEX
+        ("tries", pa.int32()),  # tonight included
     ]
 )
 ETAGS = pa.schema([("image", pa.string()), ("etag", pa.string())])
@@ -76,14 +83,27 @@ def read_etags(path: Path) -> Iterator[tuple[str, str]]:
 
 
 class Changes:
-    """Finds what changed and writes a row about each change to a Parquet file; use as a context manager."""
+    """Finds what changed and writes a row about each change to a Parquet file; use as a context manager.
 
-    def __init__(self, path: Path, settings: str, relabel: Literal["changed-inputs", "changed-settings"]) -> None:
-        """Write to `path`; `settings` is tonight's fingerprint of backbone, weights and settings."""
-        self._settings, self._relabel = settings, relabel
+    Attributes:
+        counts: objects by what became of them.
+        images_gone: objects that have a mask and whose image is not there any more: labelled, they would lose it.
+    """
+
+    def __init__(
+        self, path: Path, settings: str, relabel: Literal["changed-inputs", "changed-settings"], retry: bool = False
+    ) -> None:
+        """Write to `path`.
+
+        Args:
+            settings: tonight's fingerprint of backbone, weights and settings.
+            retry: also try what has failed on TRIES nights.
+        """
+        self._settings, self._relabel, self._retry = settings, relabel, retry
         self._writer = pq.ParquetWriter(path, CHANGES, compression="zstd")
         self._rows: list[dict[str, object]] = []
         self.counts: Counter[Kind] = Counter()
+        self.images_gone = 0
 
     def __enter__(self) -> Changes:
         return self
@@ -97,8 +117,13 @@ class Changes:
         """Complete the file."""
         if self._writer.is_open:
             self._flush()
-            self._writer.add_key_value_metadata({"unchanged": str(self.counts["unchanged"])})
+            self._writer.add_key_value_metadata({kind: str(self.counts[kind]) for kind in LEFT_ALONE})
             self._writer.close()
+
+    @property
+    def nothing_new(self) -> bool:
+        """Whether everything that was compared so far is left alone."""
+        return set(self.counts) <= set(LEFT_ALONE)
 
     def to_label(
         self,
@@ -124,38 +149,43 @@ class Changes:
 
     def _is_wanted(self, clicks: ObjectClicks, etag: str | None, known: Known | None) -> bool:
         digest = digest_of(clicks, etag)
+        tonight: dict[str, Any] = {"category": clicks.category, "digest": digest, "settings": self._settings}
+        tonight |= {"tried": hashlib.sha256(digest + self._settings.encode()).digest(), "tries": 1}
         if known is None:
-            kind: Kind = "new"
-        elif known.digest != digest or (self._relabel == "changed-settings" and known.settings != self._settings):
-            kind = "changed"
-        elif known.removed:
-            # What it was labelled from is back as it was: the mask that it had is right.
-            self._record("restored", clicks.image, clicks.object, known.digest, known.settings, known)
+            self._record("new", clicks.image, clicks.object, None, **tonight)
+            return True
+        if known.digest == digest and (self._relabel == "changed-inputs" or known.settings == self._settings):
+            if known.removed:
+                # What it was labelled from is back as it was: the mask that it had is right.
+                old = {"digest": known.digest, "settings": known.settings, "category": clicks.category}
+                self._record("restored", clicks.image, clicks.object, known, **old)
+            else:
+                self.counts["unchanged"] += 1
             return False
-        else:
-            self.counts["unchanged"] += 1
-            return False
-        self._record(kind, clicks.image, clicks.object, digest, self._settings, known)
+        kind: Kind = "changed" if known.digest else "new"
+        if known.tried == tonight["tried"] and known.tries:
+            if known.tries >= TRIES and not self._retry:
+                self.counts["given_up"] += 1
+                return False
+            kind, tonight["tries"] = "retried", known.tries + 1
+        elif etag is None and known.digest and known.reason is None and not known.removed:
+            self.images_gone += 1
+        self._record(kind, clicks.image, clicks.object, known, **tonight)
         return True
 
     def _removed(self, image: str, objects: Mapping[str, Known]) -> None:
         for name, known in objects.items():
             if not known.removed:
-                self._record("removed", image, name, known.digest, known.settings, known)
+                old = {"digest": known.digest, "settings": known.settings, "category": known.category}
+                self._record("removed", image, name, known, **old)
 
-    def _record(self, kind: Kind, image: str, name: str, digest: bytes, settings: str, known: Known | None) -> None:
+    def _record(self, kind: Kind, image: str, name: str, known: Known | None, **columns: Any) -> None:
         self.counts[kind] += 1
-        self._rows.append(
-            {
-                "image": image,
-                "object": name,
-                "kind": kind,
-                "digest": digest,
-                "settings": settings,
-                "old_part": known.part if known else None,
-                "old_reason": known.reason if known else None,
-            }
-        )
+        row: dict[str, object] = {"image": image, "object": name, "kind": kind} | columns
+        if known is not None:
+            row |= {"old_part": known.part, "old_reason": known.reason}
+            row |= {"old_digest": known.digest, "old_settings": known.settings}
+        self._rows.append(row)
         if len(self._rows) == ROWS_A_BATCH:
             self._flush()
 

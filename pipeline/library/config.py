@@ -22,6 +22,8 @@ class Growth(BaseModel):
         relabel: "changed-inputs" labels objects again whose clicks or image changed; "changed-settings" also those
             that were labelled with another backbone, other weights or other settings.
         lease_expires_s: seconds without a heartbeat after which another driver may take over.
+        allow_storage_that_replaces: use storage that does not honour create-if-absent. There no lease is safe: see to
+            it yourself that no two nights run at once.
     """
 
     model_config = STRICT
@@ -29,6 +31,7 @@ class Growth(BaseModel):
     library: Annotated[str, Field(min_length=1)]
     relabel: Literal["changed-inputs", "changed-settings"] = "changed-inputs"
     lease_expires_s: Annotated[float, Field(ge=1)] = 300.0
+    allow_storage_that_replaces: bool = False
 
 
 class Nightly(BaseModel):

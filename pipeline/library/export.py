@@ -1,45 +1,54 @@
-"""The newest mask of every object of a library, across its nights, in the order of images; memory stays bounded."""
+"""The newest mask of every object of a library, across its nights; memory stays bounded."""
 
 from __future__ import annotations
 
-import io
+import hashlib
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
 import duckdb
-import pyarrow.parquet as pq
 
-from pipeline.export.coco import export_coco
+from pipeline.export.labels import Labels
+from pipeline.frozen_parts import LabelledImage
 from pipeline.library.index import Index, open_database, stream
 from pipeline.library.ledger import read_state
-from pipeline.parts import PART, Row
+from pipeline.library.registry import Registry
+from pipeline.parts import PART
 from pipeline.plan import fingerprint_of
+from pipeline.storage.parquet import read_parquet
 from pipeline.storage.store import Store
 
 
-def export_library(library: Store, target: Store, key: str) -> str:
-    """Write the library's masks as COCO instances to `key` of `target`; returns its address.
+@contextmanager
+def labels_of_library(library: Store) -> Iterator[Labels]:
+    """The library's masks as it is now, for as long as the block runs, whatever nights do meanwhile.
 
-    Objects whose clicks are gone, and those without a mask, are left out. The same library gives the same bytes.
+    Objects whose clicks are gone, and those without a mask, are left out. The same library gives the same labels, and
+    what an earlier night showed keeps its identifiers.
     """
-    keys = read_state(library).index_keys
+    state = read_state(library)
     with (
         tempfile.TemporaryDirectory(prefix="m2n2-export-") as directory,
-        Index(library, keys) as index,
+        Index(library, state.index_keys) as index,
         open_database(Path(directory) / "masks.duckdb") as database,
     ):
-        _gather_masks(library, index, database)
+        keys, missing = _gather_masks(library, index, database)
+        _number(Registry(database, library, state.registry_keys), database)
+        yield Labels(
+            fingerprint=fingerprint_of({"index": state.index_keys}),
+            parts_digest=hashlib.sha256(json.dumps(keys).encode()).hexdigest(),
+            categories=dict(database.execute("SELECT category, id FROM category_ids ORDER BY id").fetchall()),
+            images=lambda columns: _by_image(database, columns),
+            missing=missing,
+        )
 
-        def image_rows(columns: Sequence[str]) -> Iterator[list[Row]]:
-            return _by_image(database, columns)
 
-        return export_coco(image_rows, fingerprint_of({"index": keys}), target, key)
-
-
-def _gather_masks(library: Store, index: Index, database: duckdb.DuckDBPyConnection) -> None:
-    """Fill the table `masks`, a part in memory at a time, sorted by image and object."""
+def _gather_masks(library: Store, index: Index, database: duckdb.DuckDBPyConnection) -> tuple[list[str], list[str]]:
+    """Fill the table `unsorted`, a part in memory at a time; returns the keys of all parts and of the missing ones."""
     database.execute(
         """CREATE TABLE alive AS SELECT image, object, part FROM read_parquet(?)
            WHERE reason IS NULL AND NOT removed ORDER BY part""",
@@ -47,18 +56,39 @@ def _gather_masks(library: Store, index: Index, database: duckdb.DuckDBPyConnect
     )
     database.register("no_masks", PART.empty_table())
     database.execute("CREATE TABLE unsorted AS SELECT * FROM no_masks")
-    for (key,) in database.execute("SELECT DISTINCT part FROM alive ORDER BY part").fetchall():
-        database.register("part_rows", pq.read_table(io.BytesIO(library.read(key)), schema=PART))
+    keys = [key for (key,) in database.execute("SELECT DISTINCT part FROM alive ORDER BY part").fetchall()]
+    missing: list[str] = []
+    for key in keys:
+        try:
+            database.register("part_rows", read_parquet(library.read(key), library.url(key)))
+        except FileNotFoundError:
+            missing.append(key)
+            continue
         database.execute(
             """INSERT INTO unsorted SELECT part_rows.*
                FROM part_rows JOIN (FROM alive WHERE part = ?) USING (image, object)""",
             [key],
         )
-    database.execute("CREATE TABLE masks AS SELECT * FROM unsorted ORDER BY image, object")
+    return keys, missing
+
+
+def _number(registry: Registry, database: duckdb.DuckDBPyConnection) -> None:
+    """Fill the table `masks`, with identifiers, in their order."""
+    registry.add("category", "SELECT category FROM unsorted")  # only a library of version 0.1 has names to add
+    registry.add("image", "FROM alive")
+    registry.add("object", "FROM alive")
+    database.execute(
+        """CREATE TABLE masks AS
+           SELECT unsorted.*, image_ids.id AS image_id, object_ids.id AS id
+           FROM unsorted JOIN image_ids USING (image) JOIN object_ids USING (image, object)
+           WHERE area > 0
+           ORDER BY image_id, id"""
+    )
     database.execute("DROP TABLE unsorted")
 
 
-def _by_image(database: duckdb.DuckDBPyConnection, columns: Sequence[str]) -> Iterator[list[Row]]:
-    query = f"SELECT {', '.join(columns)} FROM masks ORDER BY image, object"
-    for _, rows in groupby(stream(database.cursor(), query), key=lambda row: row["image"]):
-        yield list(rows)
+def _by_image(database: duckdb.DuckDBPyConnection, columns: Sequence[str]) -> Iterator[LabelledImage]:
+    wanted = ", ".join(dict.fromkeys(["image", "object", "area", "error", *columns]))
+    query = f"SELECT {wanted}, id, image_id FROM masks ORDER BY image_id, id"
+    for image_id, rows in groupby(stream(database.cursor(), query), key=lambda row: int(row["image_id"])):
+        yield LabelledImage(image_id, list(rows))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -28,6 +29,10 @@ INDEX = pa.schema(
         ("part", pa.string()),  # key of the part with the object's row, below the library
         ("reason", pa.string()),  # why it has no mask and will have none before its clicks or image change
         ("removed", pa.bool_()),  # its clicks are gone
+        ("category", pa.string()),  # null in what version 0.1 wrote, as is all that follows
+        ("tried", pa.binary()),  # digest and settings of labelling that failed in a way that may pass
+        ("tried_reason", pa.string()),  # how it failed
+        ("tries", pa.int32()),  # how many nights in a row
     ]
 )
 MEMORY_LIMIT = "300MB"
@@ -35,7 +40,7 @@ ROWS_A_BATCH = 20_000
 
 
 class Known(NamedTuple):
-    """What the library knows of one object; see INDEX."""
+    """What the library knows of one object; see INDEX. `digest` is empty where nothing was labelled yet, only tried."""
 
     object: str
     digest: bytes
@@ -43,6 +48,18 @@ class Known(NamedTuple):
     part: str
     reason: str | None
     removed: bool
+    category: str | None
+    tried: bytes | None
+    tried_reason: str | None
+    tries: int | None
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Objects of a library whose clicks are there, and those of them whose newest labelling failed, by reason."""
+
+    objects: int
+    failed: dict[str, int]
 
 
 class Index:
@@ -74,6 +91,16 @@ class Index:
         for image, rows in groupby(self._rows(), key=itemgetter(0)):
             yield image, {row[1]: Known(*row[1:]) for row in rows}
 
+    def totals(self) -> Totals:
+        """Count the objects."""
+        with duckdb.connect() as database:
+            rows = database.execute(
+                """SELECT coalesce(tried_reason, reason), count(*) FROM read_parquet($path)
+                   WHERE NOT removed GROUP BY 1 ORDER BY 2 DESC, 1""",
+                {"path": str(self.path)},
+            ).fetchall()
+        return Totals(sum(number for _, number in rows), {reason: number for reason, number in rows if reason})
+
     def _rows(self) -> Iterator[tuple[Any, ...]]:
         with pq.ParquetFile(self.path) as file:
             for batch in file.iter_batches(ROWS_A_BATCH, columns=INDEX.names):
@@ -96,9 +123,11 @@ def stream(database: duckdb.DuckDBPyConnection, query: str) -> Iterator[dict[str
 def _merge(directory: Path, files: Sequence[Path], target: Path) -> None:
     # The database is closed again before anything else needs memory.
     with open_database(directory / "merge.duckdb") as database:
+        database.register("no_rows", INDEX.empty_table())
         newest = database.sql(
             f"""SELECT {", ".join(INDEX.names)}
-                FROM read_parquet($files, filename = 'night')
+                FROM (FROM no_rows
+                      UNION ALL BY NAME FROM read_parquet($files, filename = 'night', union_by_name = true))
                 QUALIFY row_number() OVER (PARTITION BY image, object ORDER BY night DESC) = 1
                 ORDER BY image""",
             params={"files": [str(file) for file in files]},

@@ -11,6 +11,7 @@ import logging
 import os
 import platform
 import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from pipeline.storage.retry import StoreUnavailable
 from pipeline.storage.store import Store
 
 BEATS_AN_EXPIRY = 5
+ASK_AGAIN_S = 5.0
 CLOCK_KEY = "lease/clock"
 HEARTBEAT = b"the time of this object is what it says\n"
 
@@ -95,20 +97,55 @@ class Lease:
                 return
 
 
-def take_lease(store: Store, expires_after_s: float, on_lost: Callable[[], None]) -> Lease:
+def wait_for_lease(
+    store: Store,
+    expires_after_s: float,
+    on_lost: Callable[[], None],
+    wait_s: float,
+    stop: threading.Event,
+    allow_replacing: bool = False,
+) -> Lease:
+    """Take the lease as `take_lease` does, asking again for up to `wait_s` seconds while another driver holds it.
+
+    A driver that died leaves its lease behind: waiting a little longer than its expiry is enough to follow it.
+
+    Args:
+        stop: once set, there is no more waiting.
+    """
+    give_up_at = time.monotonic() + wait_s
+    while True:
+        try:
+            return take_lease(store, expires_after_s, on_lost, allow_replacing)
+        except LeaseHeld as held:
+            left_s = give_up_at - time.monotonic()
+            if left_s <= 0 or stop.is_set():
+                raise
+            log.warning("waiting up to %.0f s more for the lease: %s", left_s, held)
+        stop.wait(min(ASK_AGAIN_S, left_s))
+
+
+def take_lease(
+    store: Store, expires_after_s: float, on_lost: Callable[[], None], allow_replacing: bool = False
+) -> Lease:
     """Take the lease of the library below `store`, from a holder that has expired too.
 
     Args:
         expires_after_s: seconds without a heartbeat after which others may take over.
         on_lost: called from a thread as soon as it is seen that somebody did.
+        allow_replacing: accept storage on which two nights at once would harm each other, with a warning.
 
     Raises:
         LeaseHeld: its holder is alive, or expired too short a time ago to tell.
         InvalidJob: the storage replaces objects that are there, so that nothing on it can be a lease.
     """
     if not store.honours_create_if_absent():
-        found = "storage that replaces an object when it is told to create it only if absent"
-        raise InvalidJob(f"library {store.url('')}: found {found}; allowed: storage that refuses (S3's If-None-Match)")
+        found = f"library {store.url('')}: found storage that replaces an object when told to create it only if absent"
+        if not allow_replacing:
+            raise InvalidJob(
+                f"{found}; allowed: storage that refuses (S3's If-None-Match), or allow_storage_that_replaces: true "
+                "for whoever sees to it that no two nights run at once"
+            )
+        log.warning("%s: nothing here keeps two nights apart (allow_storage_that_replaces)", found)
     while True:
         state = read_state(store)
         now = _store_time(store)

@@ -50,12 +50,14 @@ class Night:
         run: its folder below the library, an ordinary run's output, such as "runs/2026-10-03".
         state: "open" until it is committed; "abandoned" where it cannot be continued.
         index: key of the index file that it added; None until it is finished.
+        registry: key of the file of identifiers that it added; None where it named nothing new.
     """
 
     date: str
     run: str
     state: Literal["open", "finished", "abandoned"] = "open"
     index: str | None = None
+    registry: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,11 @@ class State:
     def index_keys(self) -> list[str]:
         """The index files, oldest night first."""
         return [night.index for night in self.nights if night.index is not None]
+
+    @property
+    def registry_keys(self) -> list[str]:
+        """The files of identifiers, oldest night first."""
+        return [night.registry for night in self.nights if night.registry is not None]
 
 
 def read_state(store: Store) -> State:

@@ -2,72 +2,81 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import Literal
 
 from pipeline.config import Job
+from pipeline.describe import describe
 from pipeline.driver.progress import Snapshot
 from pipeline.inputs.click_files import find_click_files
 from pipeline.inputs.click_table import ClickTable
 from pipeline.library.changes import Changes, read_etags, write_etags
 from pipeline.library.config import Nightly
-from pipeline.library.index import Index
-from pipeline.library.lease import Lease, LeaseLost, take_lease
+from pipeline.library.index import Index, Totals
+from pipeline.library.lease import Lease, LeaseLost, wait_for_lease
 from pipeline.library.ledger import Night
-from pipeline.library.settle import Diff, settle
+from pipeline.library.registry import register_night
+from pipeline.library.report import (
+    EXIT_CODES,
+    LAST_KEY,
+    NightReport,
+    Outcome,
+    TooManyRemoved,
+    check_removed,
+    judge,
+    write_report,
+)
+from pipeline.library.settle import Diff, count_retried, settle
 from pipeline.plan import (
     ImageClicks,
     Plan,
-    fingerprint_of,
     load_plan,
     make_identity,
     planned_images,
+    settings_fingerprint,
     shard_size,
     write_plan,
 )
-from pipeline.storage.store import Store
-
-LAST_KEY = "last.json"
+from pipeline.storage.retry import StoreUnavailable
+from pipeline.storage.store import Entry, Store
 
 log = logging.getLogger("m2n2.nightly")
 
-Outcome = Literal["complete", "nothing_new", "too_many_failed", "aborted", "stopped"]
-EXIT_CODES: dict[Outcome, int] = {
-    "complete": 0,
-    "nothing_new": 0,
-    "too_many_failed": 3,
-    "aborted": 1,
-    "stopped": 1,
-}
 Connect = Callable[[Job], AbstractContextManager[None]]
 OnProgress = Callable[[Snapshot], None]
 
 
 @dataclass(frozen=True)
-class NightReport:
-    """How a night ended; also the library's `last.json`. `run` is the address of the night's folder."""
+class Wishes:
+    """What whoever starts a night asks for besides what its configuration says.
 
-    date: str
-    outcome: Outcome
-    exit_code: int
-    message: str
-    run: str | None
-    diff: Diff | None
-    began: str
-    ended: str
+    Attributes:
+        wait_for_lease_s: seconds to wait for another driver's lease.
+        retry_failed: try once more what failed in a way that may pass and has been given up.
+        accept_failures: record that the objects of the library that fail may stay without a mask.
+        accept_removed: go on although more objects are gone than `limits.max_removed_share`.
+    """
+
+    wait_for_lease_s: float = 0.0
+    retry_failed: bool = False
+    accept_failures: bool = False
+    accept_removed: bool = False
 
 
 def run_nights(
-    nightly: Nightly, date: str, connect: Connect, stop: threading.Event, on_progress: OnProgress
+    nightly: Nightly,
+    date: str,
+    connect: Connect,
+    stop: threading.Event,
+    on_progress: OnProgress,
+    wishes: Wishes | None = None,
 ) -> list[NightReport]:
     """Finish the night that an earlier driver left open, if there is one, then do the night of `date`.
 
@@ -85,22 +94,44 @@ def run_nights(
         LeaseLost: another driver took over while this one slept; it committed nothing.
         InvalidClicks, InvalidWeights: the input is wrong, and nothing was labelled.
     """
-    with take_lease(nightly.store, nightly.growth.lease_expires_s, on_lost=stop.set) as lease:
-        driver = _Driver(nightly, lease, connect, stop, on_progress)
-        reports = [report for report in (driver.finish_open_night(),) if report]
-        if not reports or reports[-1].exit_code != EXIT_CODES["stopped"]:
-            reports.append(driver.tonight(date))
+    wishes, growth = wishes or Wishes(), nightly.growth
+    lease = wait_for_lease(
+        nightly.store,
+        growth.lease_expires_s,
+        on_lost=stop.set,
+        wait_s=wishes.wait_for_lease_s,
+        stop=stop,
+        allow_replacing=growth.allow_storage_that_replaces,
+    )
+    with lease:
+        driver = _Driver(nightly, lease, connect, stop, on_progress, wishes)
+        began = _now()
+        try:
+            reports = [report for report in (driver.finish_open_night(),) if report]
+            if not reports or reports[-1].exit_code != EXIT_CODES["stopped"]:
+                reports.append(driver.tonight(date))
+        except LeaseLost:
+            raise
+        except Exception as error:
+            driver.failed(date, error, began)
+            raise
         return reports
 
 
 class _Driver:
     def __init__(
-        self, nightly: Nightly, lease: Lease, connect: Connect, stop: threading.Event, on_progress: OnProgress
+        self,
+        nightly: Nightly,
+        lease: Lease,
+        connect: Connect,
+        stop: threading.Event,
+        on_progress: OnProgress,
+        wishes: Wishes,
     ) -> None:
         self._nightly, self._job, self._library = nightly, nightly.job, nightly.store
         self._lease, self._connect, self._stop, self._on_progress = lease, connect, stop, on_progress
-        self._identity = make_identity(self._job, [])
-        self._settings = fingerprint_of(self._identity)
+        self._wishes = wishes
+        self._settings = settings_fingerprint(self._job)
 
     def finish_open_night(self) -> NightReport | None:
         """Continue the night that was begun and not finished; None where there is none, or it has to be begun anew."""
@@ -127,53 +158,93 @@ class _Driver:
             with (
                 Index(self._library, self._lease.state.index_keys) as index,
                 ClickTable(files, Store("", self._job.storage), self._job.images_roots) as clicks,
-                Changes(path, self._settings, self._nightly.growth.relabel) as changes,
+                Changes(path, self._settings, self._nightly.growth.relabel, self._wishes.retry_failed) as changes,
             ):
+                totals = index.totals()
                 wanted = changes.to_label(planned_images(self._job, clicks), read_etags(etags), index.by_image())
                 first = next(wanted, None)
-                if first is None and set(changes.counts) <= {"unchanged"}:
-                    return self._report(
-                        date, "nothing_new", "", None, Diff(unchanged=changes.counts["unchanged"]), began
-                    )
+                if first is None and changes.nothing_new:
+                    diff = Diff(unchanged=changes.counts["unchanged"], given_up=changes.counts["given_up"])
+                    return self._judged(date, "nothing_new", None, diff, totals, began)
                 night = Night(date, self._new_run(date))
-                self._commit(night)
 
                 def keep_changes() -> None:
+                    if not self._wishes.accept_removed:
+                        check_removed(changes.counts["removed"], changes.images_gone, totals, self._job.limits)
                     changes.close()
                     self._library.put(f"{night.run}/changes.parquet", path.read_bytes())
 
-                if first is None:
-                    keep_changes()
-                    return self._finish(night, None, "complete", "", began)
-                size = shard_size(self._job, clicks.count_images())
-                images = _then(chain([first], wanted), keep_changes)
-                identity = make_identity(self._job, files) | {
-                    "night": date,
-                    "settings_fingerprint": self._settings,
-                }
-                keys = [file.key for file in files]
-                plan = write_plan(self._store_of(night), "", identity, keys, images, size)
+                try:
+                    if first is None:
+                        keep_changes()
+                        self._commit(night)
+                        return self._finish(night, None, began)
+                    self._commit(night)
+                    images = _then(chain([first], wanted), keep_changes)
+                    plan = self._plan(night, files, images, clicks.count_images())
+                except TooManyRemoved as error:
+                    if self._lease.state.open_night:
+                        self._commit(replace(night, state="abandoned"))
+                    return self._report(date, "too_many_removed", str(error), None, None, began)
         return self._label(night, plan, began)
+
+    def failed(self, date: str, error: Exception, began: str) -> None:
+        """Leave word that tonight ended with an error, for whoever reads `last.json`."""
+        try:
+            self._report(date, "error", describe(error), None, None, began)
+        except (StoreUnavailable, LeaseLost) as unsaid:
+            log.warning("%s was not written: %s", LAST_KEY, describe(unsaid))
+
+    def _plan(self, night: Night, files: Sequence[Entry], images: Iterator[ImageClicks], number: int) -> Plan:
+        identity = make_identity(self._job, files) | {"night": night.date, "settings_fingerprint": self._settings}
+        keys = [file.key for file in files]
+        return write_plan(self._store_of(night), "", identity, keys, images, shard_size(self._job, number))
 
     def _label(self, night: Night, plan: Plan, began: str) -> NightReport:
         # Ray is a second and a hundred megabytes that a night with nothing new does without.
         from pipeline.driver.run import run
 
-        job = self._job.model_copy(update={"output": self._store_of(night).root})
+        limits = self._job.limits
+        allowed = {"max_failed_share": self._allowed_share(night, plan)}
+        changed = {"output": self._store_of(night).root, "limits": limits.model_copy(update=allowed)}
+        job = self._job.model_copy(update=changed)
         log.info("night %s: %d objects in %d images to label", night.date, plan.objects, plan.images)
         with self._connect(job):
             result = run(job, stop=self._stop, on_progress=self._on_progress, plan=plan)
         if result.outcome in ("aborted", "stopped"):
             return self._report(night.date, result.outcome, result.message, night, None, began)
-        return self._finish(night, plan, result.outcome, result.message, began)
+        return self._finish(night, plan, began)
 
-    def _finish(self, night: Night, plan: Plan | None, outcome: Outcome, message: str, began: str) -> NightReport:
-        settled = settle(self._library, night.run, plan)
-        key = f"index/{night.run.removeprefix('runs/')}-{self._lease.holder.token:010d}.parquet"
-        if not self._library.put_new(key, settled.index) and self._library.read(key) != settled.index:
+    def _allowed_share(self, night: Night, plan: Plan) -> float:
+        """What failed before may fail again: only of the rest no more than usual."""
+        retried = count_retried(self._library, night.run)
+        return (retried + self._job.limits.max_failed_share * (plan.objects - retried)) / max(1, plan.objects)
+
+    def _finish(self, night: Night, plan: Plan | None, began: str) -> NightReport:
+        settled, before = settle(self._library, night.run, plan), self._lease.state
+        name = f"{night.run.removeprefix('runs/')}-{self._lease.holder.token:010d}.parquet"
+        index = self._put_new(f"index/{name}", settled.index)
+        with tempfile.TemporaryDirectory(prefix="m2n2-registry-") as directory:
+            names = register_night(
+                self._library, before.registry_keys, before.index_keys, settled.index, Path(directory)
+            )
+        registry = self._put_new(f"registry/{name}", names) if names else None
+        self._commit(replace(night, state="finished", index=index, registry=registry))
+        with Index(self._library, self._lease.state.index_keys) as merged:
+            totals = merged.totals()
+        return self._judged(night.date, "complete", night, settled.diff, totals, began)
+
+    def _put_new(self, key: str, data: bytes) -> str:
+        if not self._library.put_new(key, data) and self._library.read(key) != data:
             raise LeaseLost(f"{self._library.url(key)} was written by somebody else")
-        self._commit(replace(night, state="finished", index=key))
-        return self._report(night.date, outcome, message, night, settled.diff, began)
+        return key
+
+    def _judged(
+        self, date: str, outcome: Outcome, night: Night | None, diff: Diff, totals: Totals, began: str
+    ) -> NightReport:
+        accept, limits = self._wishes.accept_failures, self._job.limits
+        outcome, message = judge(self._library, outcome, diff, totals, limits, accept)
+        return self._report(date, outcome, message, night, diff, began)
 
     def _commit(self, night: Night) -> None:
         others = [each for each in self._lease.state.nights if each.run != night.run]
@@ -184,9 +255,7 @@ class _Driver:
     ) -> NightReport:
         self._lease.check()  # whoever took over reports now
         run = self._library.url(night.run) if night else None
-        report = NightReport(date, outcome, EXIT_CODES[outcome], message, run, diff, began, _now())
-        self._library.put(LAST_KEY, json.dumps(asdict(report), indent=1).encode())
-        return report
+        return write_report(self._library, date, outcome, message, run, diff, began)
 
     def _new_run(self, date: str) -> str:
         """The night's folder; a date that has one already gets another, named after the lease."""

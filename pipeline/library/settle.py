@@ -12,10 +12,12 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pycocotools import mask as coco_mask
 
 from pipeline.failure import REASONS
+from pipeline.library.changes import CHANGES, LEFT_ALONE
 from pipeline.library.index import INDEX, open_database, stream
 from pipeline.parts import part_key
 from pipeline.plan import Plan
@@ -32,6 +34,7 @@ DIFF = pa.schema(
         ("iou", pa.float64()),
     ]
 )
+COMPARED = "kind IN ('changed', 'retried') AND old_part IS NOT NULL AND old_reason IS NULL"
 # An image that is not there is noticed when it arrives: its ETag is part of the digest. So it needs no trying.
 TRIED_AGAIN = sorted(reason for reason, (_, retryable) in REASONS.items() if retryable and reason != "image_missing")
 
@@ -41,6 +44,8 @@ class Diff:
     """What a night changed, in objects.
 
     Attributes:
+        retried: objects that failed before in a way that may pass, tried once more.
+        given_up: objects that failed so on every night that they are tried, and are left alone now.
         failed: by reason, of the objects that were labelled tonight.
         mean_iou: between old and new masks of changed objects; None where there were none to compare.
         compared: how many masks that is.
@@ -49,9 +54,11 @@ class Diff:
 
     new: int = 0
     changed: int = 0
+    retried: int = 0
     restored: int = 0
     removed: int = 0
     unchanged: int = 0
+    given_up: int = 0
     failed: dict[str, int] = field(default_factory=dict)
     mean_iou: float | None = None
     compared: int = 0
@@ -77,13 +84,29 @@ def settle(library: Store, run: str, plan: Plan | None) -> Settled:
         directory = Path(name)
         (directory / "changes.parquet").write_bytes(library.read(f"{run}/changes.parquet"))
         with open_database(directory / "settle.duckdb") as database:
-            database.execute("CREATE TABLE changes AS SELECT * FROM read_parquet(?)", [f"{name}/changes.parquet"])
+            _read_changes(database, directory / "changes.parquet")
             _collect(database, library, run, plan)
             _index_rows(database, directory / "index.parquet")
-            diff = _diff(database, directory / "diff.parquet", _unchanged(directory / "changes.parquet"))
+            diff = _diff(database, directory / "diff.parquet", _left_alone(directory / "changes.parquet"))
         library.put(f"{run}/diff.parquet", (directory / "diff.parquet").read_bytes())
         library.put(f"{run}/diff.json", json.dumps(asdict(diff), indent=1).encode())
         return Settled((directory / "index.parquet").read_bytes(), diff)
+
+
+def count_retried(library: Store, run: str) -> int:
+    """How many objects of a night have been tried before; none in one that version 0.1 began."""
+    key = f"{run}/changes.parquet"
+    kinds = read_parquet(library.read(key), library.url(key), ["kind"])["kind"]
+    return int(pc.sum(pc.equal(kinds, "retried")).as_py() or 0)
+
+
+def _read_changes(database: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Fill `changes`; a night that version 0.1 left open lacks columns."""
+    database.register("no_changes", CHANGES.empty_table())
+    database.execute(
+        "CREATE TABLE changes AS FROM no_changes UNION ALL BY NAME FROM read_parquet(?)",
+        [str(path)],
+    )
 
 
 def _collect(database: duckdb.DuckDBPyConnection, library: Store, run: str, plan: Plan | None) -> None:
@@ -98,46 +121,55 @@ def _collect(database: duckdb.DuckDBPyConnection, library: Store, run: str, plan
         key = f"{run}/{part_key('', shard.index)}"
         _register(database, library, key, ["image", "object", "error", "rle"])
         database.execute("INSERT INTO results SELECT image, object, error.reason, ? FROM part_rows", [key])
-        _insert_masks(database, "new_masks", "old_part IS NOT NULL")
-    old_parts = database.execute(
-        "SELECT DISTINCT old_part FROM changes WHERE kind = 'changed' AND old_reason IS NULL ORDER BY 1"
-    ).fetchall()
+        _insert_masks(database, "new_masks")
+    old_parts = database.execute(f"SELECT DISTINCT old_part FROM changes WHERE {COMPARED} ORDER BY 1").fetchall()
     for (key,) in old_parts:
         _register(database, library, key, ["image", "object", "rle"])
-        _insert_masks(database, "old_masks", "old_part = ?", [key])
+        _insert_masks(database, "old_masks", "AND old_part = ?", [key])
 
 
 def _register(database: duckdb.DuckDBPyConnection, library: Store, key: str, columns: Sequence[str]) -> None:
     database.register("part_rows", read_parquet(library.read(key), library.url(key), columns))
 
 
-def _insert_masks(database: duckdb.DuckDBPyConnection, table: str, condition: str, values: Sequence[str] = ()) -> None:
+def _insert_masks(
+    database: duckdb.DuckDBPyConnection, table: str, condition: str = "", values: Sequence[str] = ()
+) -> None:
     database.execute(
         f"""INSERT INTO {table}
             SELECT image, object, part_rows.rle.size[1], part_rows.rle.size[2], part_rows.rle.counts
             FROM part_rows JOIN changes USING (image, object)
-            WHERE kind = 'changed' AND part_rows.rle IS NOT NULL AND {condition}""",
+            WHERE {COMPARED} AND part_rows.rle IS NOT NULL {condition}""",
         list(values),
     )
 
 
 def _index_rows(database: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """What failed and is tried again stays out, so that the next night finds it new or changed as this one did."""
+    """What failed in a way that may pass keeps what it had before, and counts the nights on which it was tried."""
+    may_pass = f"reason IN ({', '.join(repr(reason) for reason in TRIED_AGAIN)})"
     rows = stream(
         database,
         f"""SELECT * FROM (
-                SELECT image, object, digest, settings, part, reason, FALSE AS removed
+                SELECT image, object, digest, settings, part, reason, FALSE AS removed, category,
+                    NULL AS tried, NULL AS tried_reason, NULL AS tries
                 FROM changes JOIN results USING (image, object)
-                WHERE reason IS NULL OR reason NOT IN ({", ".join(f"'{reason}'" for reason in TRIED_AGAIN)})
+                WHERE reason IS NULL OR NOT {may_pass}
                 UNION ALL
-                SELECT image, object, digest, settings, old_part, old_reason, kind = 'removed'
+                SELECT image, object, coalesce(old_digest, ''::BLOB), coalesce(old_settings, ''),
+                    coalesce(old_part, part), if(old_part IS NULL, reason, old_reason), FALSE, category,
+                    tried, reason, tries
+                FROM changes JOIN results USING (image, object)
+                WHERE {may_pass} AND tried IS NOT NULL
+                UNION ALL
+                SELECT image, object, digest, settings, old_part, old_reason, kind = 'removed', category,
+                    NULL, NULL, NULL
                 FROM changes WHERE kind IN ('removed', 'restored'))
             ORDER BY image, object""",
     )
     _write(rows, INDEX, path)
 
 
-def _diff(database: duckdb.DuckDBPyConnection, path: Path, unchanged: int) -> Diff:
+def _diff(database: duckdb.DuckDBPyConnection, path: Path, left_alone: dict[str, int]) -> Diff:
     ious: list[float] = []
     resized = 0
     kinds = dict(database.execute("SELECT kind, count(*) FROM changes GROUP BY kind").fetchall())
@@ -173,7 +205,7 @@ def _diff(database: duckdb.DuckDBPyConnection, path: Path, unchanged: int) -> Di
 
     _write(with_iou(), DIFF, path)
     mean = statistics.fmean(ious) if ious else None
-    return Diff(**kinds, unchanged=unchanged, failed=failed, mean_iou=mean, compared=len(ious), resized=resized)
+    return Diff(**kinds, **left_alone, failed=failed, mean_iou=mean, compared=len(ious), resized=resized)
 
 
 def _write(rows: Iterator[dict[str, Any]], schema: pa.Schema, path: Path) -> None:
@@ -187,6 +219,6 @@ def _write(rows: Iterator[dict[str, Any]], schema: pa.Schema, path: Path) -> Non
         writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
 
 
-def _unchanged(path: Path) -> int:
+def _left_alone(path: Path) -> dict[str, int]:
     metadata = pq.read_metadata(path).metadata or {}
-    return int(metadata[b"unchanged"])
+    return {kind: int(metadata.get(kind.encode(), 0)) for kind in LEFT_ALONE}

@@ -182,13 +182,12 @@ class Store:
         """Whether the store refuses to create a key that is there. Leaves a small object `.probe-...` for a moment."""
         key = f".probe-{uuid.uuid4().hex}"
         fs, path = self._locate(key)
-        if _is_local(fs):
-            return True
         try:
             self.put_new(key, b"first")
             return not self.put_new(key, b"second") and self.read(key) == b"first"
         finally:
-            self._retried(key, lambda: fs.rm_file(path))
+            if self.exists(key):
+                self._retried(key, lambda: fs.rm_file(path))
 
     def _files(self, fs: Any, found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         """The files among what a file system found, links to files with what they lead to."""

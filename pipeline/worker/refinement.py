@@ -60,7 +60,10 @@ class Refinement:
                 self.fail_all(segment_failure(error))
         seconds = (self.device_s + time.monotonic() - started) / max(1, len(self._objects) + len(self._failed))
         rows = [
-            mask_row(clicks, mask.mask, mask.score, seconds) for clicks, mask in zip(self._objects, masks, strict=True)
+            mask_row(clicks, mask.mask, mask.score, seconds)
+            if mask.mask.any()
+            else error_row(clicks, _empty_mask(clicks), self._size, seconds)
+            for clicks, mask in zip(self._objects, masks, strict=True)
         ]
         return rows + [error_row(clicks, failure, self._size, seconds) for clicks, failure in self._failed]
 
@@ -77,3 +80,15 @@ def segment_failure(error: Exception) -> Failure:
         raise error
     log.exception("an image could not be segmented")
     return Failure("internal", describe(error))
+
+
+def _empty_mask(clicks: ObjectClicks) -> Failure:
+    """Says why, as far as the clicks tell."""
+    found: dict[tuple[int, int], bool] = {}
+    for click in clicks.clicks:
+        pixel = (round(click["x"]), round(click["y"]))
+        if found.setdefault(pixel, click["label"]) != click["label"]:
+            message = f"a foreground and a background click are on one pixel {pixel}; allowed: different pixels"
+            return Failure("empty_mask", f"image {clicks.image!r}, object {clicks.object!r}: {message}")
+    message = "no pixel of the image is on the object, or all that were belong to smaller objects (settings.objects)"
+    return Failure("empty_mask", f"image {clicks.image!r}, object {clicks.object!r}: {message}")

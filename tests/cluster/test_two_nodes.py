@@ -18,7 +18,8 @@ import requests
 import yaml
 
 from jobs.ray_jobs import submission_name
-from pipeline.attempts import all_attempts, newest_rows
+from pipeline.attempts import all_attempts
+from pipeline.frozen_parts import freeze_parts, newest_rows
 from pipeline.library.ledger import read_state
 from pipeline.storage.filesystem import Storage
 from pipeline.storage.store import Store
@@ -104,7 +105,7 @@ def parts(output: Store) -> int:
 
 def objects(output: Store) -> list[tuple[str, str, bool]]:
     """(image, object, has a mask) of every row of a run."""
-    rows = (row for image in newest_rows(output, all_attempts(output)) for row in image)
+    rows = (row for image in newest_rows(freeze_parts(output, all_attempts(output))) for row in image.rows)
     return sorted((row["image"], row["object"], row["rle"] is not None) for row in rows)
 
 

@@ -15,11 +15,13 @@ import pytest
 
 from pipeline.clicks import ObjectClicks
 from pipeline.config import Job
-from pipeline.driver.run import RunResult
+from pipeline.driver.ending import RunResult
+from pipeline.export.coco import export_coco
 from pipeline.failure import Failure
 from pipeline.library.config import Nightly, parse_nightly
-from pipeline.library.export import export_library
-from pipeline.library.nights import NightReport, run_nights
+from pipeline.library.export import labels_of_library
+from pipeline.library.nights import Wishes, run_nights
+from pipeline.library.report import NightReport
 from pipeline.parts import commit_part, error_row, finished_shards, mask_row
 from pipeline.plan import Plan, read_shard
 from pipeline.storage.store import Store
@@ -39,6 +41,7 @@ class FakeLabeller:
         labelled: every (image, object) that it labelled, in order.
         reasons: objects that fail, with the reason.
         shards_to_live: it dies after so many shards; None: never.
+        allowed_share: of failures, as the last run was told.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,6 +49,7 @@ class FakeLabeller:
         self.reasons: dict[Key, str] = {}
         self.shards_to_live: int | None = None
         self.connections = 0
+        self.allowed_share = 0.0
         self.before_return: Callable[[], None] = lambda: None
         monkeypatch.setattr("pipeline.driver.run.run", self.run)
 
@@ -56,6 +60,7 @@ class FakeLabeller:
 
     def run(self, job: Job, stop: threading.Event, on_progress: object, plan: Plan) -> RunResult:
         store = job.output_store
+        self.allowed_share = job.limits.max_failed_share
         done = finished_shards(store, plan)
         for shard in plan.shards:
             if shard.index in done:
@@ -91,6 +96,7 @@ class Site:
             "storage": {"endpoint_url": store.storage.endpoint_url},
             "shard_images": 2,
             "lease_expires_s": 60,
+            "limits": {"max_failed_share": 1.0, "max_removed_share": 1.0},
         }
 
     @property
@@ -110,16 +116,17 @@ class Site:
         rows = [{"image": image, "object": name, "x": x, "y": 1.0} for (image, name), x in clicks.items()]
         self.store.put(f"clicks/dt={day}/{file}.parquet", parquet(rows))
 
-    def night(self, date: str, stop: threading.Event | None = None) -> list[NightReport]:
+    def night(self, date: str, stop: threading.Event | None = None, wishes: Wishes | None = None) -> list[NightReport]:
         """Do a night; what was labelled in it stands in `labeller.labelled`."""
         self.labeller.labelled.clear()
         stop = stop or threading.Event()
-        return run_nights(self.nightly, date, self.labeller.connect, stop, lambda snapshot: None)
+        return run_nights(self.nightly, date, self.labeller.connect, stop, lambda snapshot: None, wishes)
 
     def exported(self, directory: Path) -> dict[Key, int]:
         """The library's export: (image, object) to the area of its mask."""
         path = directory / f"{uuid.uuid4().hex}.json"
-        export_library(self.library, Store(""), str(path))
+        with labels_of_library(self.library) as labels:
+            export_coco(labels, Store(""), str(path))
         document = json.loads(path.read_text())
         names = {image["id"]: image["file_name"] for image in document["images"]}
         found = {(names[each["image_id"]], each["object"]): each["area"] for each in document["annotations"]}

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from pipeline.attempts import all_attempts, newest_rows, plan_retry
+from pipeline.attempts import all_attempts, plan_retry
 from pipeline.config import Job, parse_job
 from pipeline.failure import Failure
+from pipeline.frozen_parts import FrozenParts, freeze_parts, newest_rows
 from pipeline.parts import (
     ForeignPart,
     Row,
@@ -52,6 +53,10 @@ def rows_of(job: Job, plan: Plan, shard: int, failed: str | None = None) -> list
 
 def commit(job: Job, plan: Plan, shard: int, rows: list[Row]) -> None:
     commit_part(job.output_store, plan, shard, read_shard(job.output_store, plan, shard), rows)
+
+
+def frozen(store: Store) -> FrozenParts:
+    return freeze_parts(store, all_attempts(store))
 
 
 def test_a_part_holds_what_was_committed(job: Job, plan: Plan) -> None:
@@ -105,16 +110,16 @@ def test_a_retry_takes_failed_objects_only_and_its_rows_are_the_newest(job: Job,
     store = job.output_store
     for shard in plan.shards:
         commit(job, plan, shard.index, rows_of(job, plan, shard.index, failed="1"))
-    retry = plan_retry(store, all_attempts(store), lambda error: error["retryable"], shard_images=3)
+    retry = plan_retry(frozen(store), lambda error: error["retryable"], shard_images=3)
     assert retry is not None
     assert retry.objects == 4
     assert [attempt.root for attempt in all_attempts(store)] == ["", "attempts/2/"]
     for shard in retry.shards:
         commit(job, retry, shard.index, rows_of(job, retry, shard.index))
-    newest = [row for rows in newest_rows(store, all_attempts(store)) for row in rows]
+    newest = [row for image in newest_rows(frozen(store)) for row in image.rows]
     assert len(newest) == 8
     assert all(row["rle"] for row in newest)
-    assert plan_retry(store, all_attempts(store), lambda error: True, shard_images=3) is None
+    assert plan_retry(frozen(store), lambda error: True, shard_images=3) is None
 
 
 def test_failures_that_cannot_be_retried_are_left_alone(job: Job, plan: Plan) -> None:
@@ -126,7 +131,7 @@ def test_failures_that_cannot_be_retried_are_left_alone(job: Job, plan: Plan) ->
             for each in image.objects
         ]
         commit(job, plan, shard.index, rows)
-    assert plan_retry(store, all_attempts(store), lambda error: error["retryable"], shard_images=3) is None
-    everything = plan_retry(store, all_attempts(store), lambda error: True, shard_images=3)
+    assert plan_retry(frozen(store), lambda error: error["retryable"], shard_images=3) is None
+    everything = plan_retry(frozen(store), lambda error: True, shard_images=3)
     assert everything is not None
     assert everything.objects == 8

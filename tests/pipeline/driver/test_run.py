@@ -104,7 +104,7 @@ def test_too_many_failures_are_an_exit_code_and_a_message(tmp_path: Path) -> Non
     store.put("clicks/bad.parquet", parquet(click_rows("missing.png")))
     _, result = label(document)
     assert (result.outcome, result.exit_code) == ("too_many_failed", 3)
-    assert result.message == "33.3% of 6 objects failed; allowed: 5.0%"
+    assert result.message.startswith("33.3% of 6 objects failed; allowed: 5.0% (limits.max_failed_share)")
 
 
 @pytest.mark.usefixtures("local_ray")

@@ -1,0 +1,113 @@
+"""How a run ended: what was counted against its plan, and what that means for whoever started it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from pipeline.acceptance import accept_failures, accepted_failures
+from pipeline.config import Job
+from pipeline.export.coco import export_coco
+from pipeline.export.labels import labels_of_run
+from pipeline.frozen_parts import FrozenParts, newest_rows
+
+Outcome = Literal["complete", "too_many_failed", "aborted", "stopped"]
+EXIT_CODES: dict[Outcome, int] = {"complete": 0, "too_many_failed": 3, "aborted": 1, "stopped": 1}
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended. `failed` counts objects by reason; `exports` are addresses."""
+
+    outcome: Outcome
+    message: str
+    objects: int
+    failed: dict[str, int]
+    seconds: float
+    exports: Sequence[str]
+
+    @property
+    def exit_code(self) -> int:
+        """0 complete, 1 incomplete, 3 complete but too many failed."""
+        return EXIT_CODES[self.outcome]
+
+
+def end_run(
+    job: Job, parts: FrozenParts, problem: str | None, accept: bool, began: datetime, seconds: float
+) -> RunResult:
+    """Count what there is against the plan, export a complete run, and leave `run.json`.
+
+    Args:
+        parts: of all attempts.
+        problem: why the run was aborted, None where it was not.
+        accept: record that the objects that failed may stay without a mask.
+
+    Raises:
+        ForeignPart, PlanDamaged: a part does not account for exactly its shard's objects.
+    """
+    objects, failed = _count(parts, against_plan=problem is None)
+    exports: list[str] = []
+    if problem is None and not parts.missing:
+        exports = [
+            export_coco(labels_of_run(parts), job.output_store, "export/coco/instances.json") for _ in job.export
+        ]
+        if accept and failed:
+            accept_failures(job.output_store, sum(failed.values()), objects)
+    outcome, message = _outcome(job, parts, problem, objects, failed)
+    result = RunResult(outcome, message, objects, failed, seconds, exports)
+    _write_run_json(job, parts, result, began)
+    return result
+
+
+def _outcome(
+    job: Job, parts: FrozenParts, problem: str | None, objects: int, failed: dict[str, int]
+) -> tuple[Outcome, str]:
+    if problem is not None:
+        return "aborted", problem
+    if missing := parts.missing:
+        planned = sum(len(attempt.plan.shards) for attempt in parts.attempts)
+        return "stopped", f"{len(missing)} of {planned} shards are not done; start the same job again to go on"
+    number, allowed = sum(failed.values()), job.limits.max_failed_share
+    if number <= allowed * objects:
+        return "complete", ""
+    if number <= accepted_failures(job.output_store):
+        return "complete", f"{number} of {objects} objects failed, which was accepted (accepted/)"
+    return "too_many_failed", (
+        f"{number / objects:.1%} of {objects} objects failed; allowed: {allowed:.1%} (limits.max_failed_share). "
+        "--retry-failed tries again what may pass, --accept-failures records that they may stay so"
+    )
+
+
+def _count(parts: FrozenParts, against_plan: bool) -> tuple[int, dict[str, int]]:
+    """Objects that have their row, and of those the failed ones by reason."""
+    objects, failed = 0, Counter[str]()
+    for image in newest_rows(parts, [], against_plan):
+        objects += len(image.rows)
+        failed.update(row["error"]["reason"] for row in image.rows if row["error"])
+    return objects, dict(failed.most_common())
+
+
+def _write_run_json(job: Job, parts: FrozenParts, result: RunResult, began: datetime) -> None:
+    plan = parts.attempts[0].plan
+    document = {
+        "outcome": result.outcome,
+        "exit_code": result.exit_code,
+        "message": result.message,
+        "began": began.isoformat(timespec="seconds"),
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(result.seconds, 1),
+        "objects": result.objects,
+        "planned_objects": plan.objects,
+        "failed": result.failed,
+        "exports": list(result.exports),
+        "fingerprint": plan.fingerprint,
+        "parts": parts.digest,
+        "host": platform.node(),
+        "job": job.model_dump(mode="json"),
+    }
+    job.output_store.put("run.json", json.dumps(document, indent=1).encode())
