@@ -16,6 +16,7 @@ import typer
 
 from jobs.commands.check_backbone import check_backbone
 from jobs.commands.demo import demo
+from jobs.commands.evaluate import evaluate
 from jobs.commands.export import export
 from jobs.commands.init import init
 from jobs.commands.label import label
@@ -97,6 +98,7 @@ app.command()(submit)
 app.command()(nightly)
 app.command()(status)
 app.command()(export)
+app.command()(evaluate)
 app.add_typer(weights, name="weights")
 app.command()(check_backbone)
 app.command()(demo)

@@ -12,11 +12,12 @@ def tell(error: Exception) -> tuple[int, str] | None:
     from pipeline.clicks import InvalidClicks
     from pipeline.config import InvalidJob
     from pipeline.describe import describe, without_credentials
+    from pipeline.evaluation.truths import InvalidTruth
     from pipeline.plan import PlanMismatch
     from pipeline.storage.parquet import DamagedObject
     from pipeline.storage.refusals import UnusableStorage, is_full, refusal
 
-    theirs = (InvalidJob, InvalidClicks, InvalidWeights, InvalidAttention, InvalidDevice)
+    theirs = (InvalidJob, InvalidClicks, InvalidTruth, InvalidWeights, InvalidAttention, InvalidDevice)
     if isinstance(error, (*theirs, PlanMismatch, UnusableStorage, DamagedObject)):
         return BAD_INPUT, without_credentials(str(error))
     if isinstance(error, ConnectionError | TimeoutError):  # storage or a cluster that may be there again later

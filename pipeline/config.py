@@ -182,6 +182,13 @@ def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
     return parse_job(document, source=str(path), as_written=placed_paths(document, path, typed))
 
 
+def job_of_keys(document: dict[str, Any], keys: Sequence[str], source: str) -> Job:
+    """A job that has no file: a mapping and `key=value` words over it. Raises InvalidJob."""
+    for key in keys:
+        _apply(document, key)
+    return parse_job(document, source)
+
+
 def placed_paths(document: dict[str, Any], path: str | Path, typed: Sequence[str] = ()) -> dict[str, str]:
     """`pipeline.job_paths.place_paths` for the file at `path`. Raises InvalidJob."""
     try:

@@ -20,16 +20,14 @@ import numpy as np
 import ray
 from ray.util import metrics
 
-from m2n2.backbones import BUILT_IN
-from m2n2.errors import InvalidDevice
 from m2n2.prompt import Prompt
 from m2n2.settings import Settings
 from pipeline.config import Job
 from pipeline.parts import Row, Size, commit_part, committed_reasons
 from pipeline.plan import Plan, read_shard
 from pipeline.tasks import Place, Progress, Task, TaskReport
-from pipeline.weights.node_cache import weights_on_this_node
 from pipeline.worker.click_outside import click_outside
+from pipeline.worker.model import load_model
 from pipeline.worker.prefetch import Fetched, Prefetch
 from pipeline.worker.refinement import Refinement, segment_failure
 from pipeline.worker.work import WorkUnderWay
@@ -69,25 +67,12 @@ class Labeler:
         """
         _wait_for_exit(old_pids)
         self._job.image_store.check()
-        import torch
-
-        from m2n2.backbones import load_backbone
         from m2n2.backbones.check import check_backbone
 
-        torch.set_num_threads(max(1, int(self._job.workers.cpus)))
-        backbone = self._job.backbone
-        self._backbone = load_backbone(
-            backbone.name,
-            weights=self._weights(),
-            device=self._device_name(),
-            dtype=backbone.dtype,
-            grid=backbone.grid,
-            sha256=backbone.sha256,
-            **backbone.options,
-        )
+        self._backbone = load_model(self._job)
         self._metrics = _Metrics()
         _warm_up(self._job.settings)
-        return asdict(check_backbone(self._backbone, backbone.dtype))
+        return asdict(check_backbone(self._backbone, self._job.backbone.dtype))
 
     @ray.method(concurrency_group="device")
     def label(self, task: Task) -> TaskReport:
@@ -122,24 +107,6 @@ class Labeler:
         """Answers also while the device works."""
         slowest, slowest_s = self._work.longest()
         return replace(self._progress, slowest=slowest, slowest_s=slowest_s)
-
-    def _device_name(self) -> str:
-        device, gpus = self._job.backbone.device, self._job.workers.gpus
-        if device != "auto":
-            return device
-        import torch
-
-        # On the CPU the run would go on, a hundred times slower, and look well.
-        if gpus and not torch.cuda.is_available():
-            found = f"workers.gpus is {gpus:g}, and PyTorch sees no CUDA device on {os.uname().nodename}"
-            raise InvalidDevice(f"{found} (its driver, or a torch without CUDA?); allowed: backbone.device=cpu")
-        return "cuda" if gpus else "cpu"
-
-    def _weights(self) -> str | None:
-        backbone = self._job.backbone
-        if backbone.name not in BUILT_IN or backbone.weights is None:
-            return backbone.weights  # one's own callable gets it as it stands in the job
-        return weights_on_this_node(backbone.weights, self._job.storage, backbone.sha256)
 
     def _label_all(self, prefetch: Prefetch, task: Task) -> list[Row]:
         rows: list[Row] = []

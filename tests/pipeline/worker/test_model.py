@@ -8,14 +8,13 @@ import pytest
 
 from m2n2.errors import InvalidDevice
 from pipeline.config import parse_job
-from pipeline.plan import Plan
-from pipeline.worker.labeler import Labeler
+from pipeline.worker.model import load_model
 
 
 def device_of(gpus: float, device: str) -> str:
     document: dict[str, Any] = {"images": "a", "clicks": "b", "output": "c", "workers": {"gpus": gpus}}
     job = parse_job(document | {"backbone": {"name": "colour", "device": device}}, "job")
-    return Labeler(job, Plan("", "", {}, (), ()))._device_name()
+    return load_model(job).device.type
 
 
 def test_a_gpu_that_was_granted_and_is_not_seen_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,5 +23,12 @@ def test_a_gpu_that_was_granted_and_is_not_seen_is_an_error(monkeypatch: pytest.
         device_of(1, "auto")
     assert device_of(1, "cpu") == "cpu"
     assert device_of(0, "auto") == "cpu"
+
+
+def test_a_gpu_that_was_granted_and_is_seen_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert device_of(0.5, "auto") == "cuda"
+    monkeypatch.setattr("m2n2.backbones.load_backbone", lambda *_, device, **__: asked.append(device))
+    document: dict[str, Any] = {"images": "a", "clicks": "b", "output": "c", "workers": {"gpus": 0.5}}
+    load_model(parse_job(document | {"backbone": {"name": "colour"}}, "job"))
+    assert asked == ["cuda"]

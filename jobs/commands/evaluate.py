@@ -1,0 +1,143 @@
+"""`m2n2 evaluate`: how many clicks, how good after each, on images with ground truth; settings compared."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from jobs.commands.options import EndpointUrl, Overrides, RayAddress
+from jobs.console import log, say
+from jobs.exit_codes import COMPLETE
+
+if TYPE_CHECKING:
+    from m2n2.evaluation import Session
+    from pipeline.config import Job
+    from pipeline.evaluation.evaluate import Request
+    from pipeline.evaluation.truths import TruthData
+    from pipeline.storage.store import Store
+
+    Sessions = Mapping[tuple[str, str], Session]
+
+
+def evaluate(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="a folder or s3://... of images and masks")],
+    overrides: Overrides = None,
+    to: Annotated[str, typer.Option(metavar="DIR", help="where the results go; there already: resumed")] = "evaluation",
+    backbone: Annotated[str, typer.Option(metavar="NAME", help="such as sd2 or dinov2")] = "sd2",
+    settings: Annotated[list[str] | None, typer.Option(metavar="k=v", help="a constant of the algorithm")] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="key=a,b,...", help="try every value, such as settings.temperature=0.5,0.65"),
+    ] = None,
+    clicks: Annotated[int, typer.Option(min=1, help="an object at most")] = 20,
+    limit: Annotated[int | None, typer.Option(min=1, help="images at most, the first ones")] = None,
+    together: Annotated[bool, typer.Option("--together", help="click on all objects of an image together")] = False,
+    protocol: Annotated[Literal["published", "components"], typer.Option()] = "published",
+    noise: Annotated[float, typer.Option(min=0.0, help="clicks off the ideal pixel, as a share of its depth")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="of the noise")] = 0,
+    method: Annotated[Literal["m2n2", "grabcut", "random_walker"], typer.Option()] = "m2n2",
+    known_set: Annotated[
+        Literal["grabcut", "berkeley", "davis", "sbd", "coco_mval"] | None,
+        typer.Option("--set", help="refuse the data unless it has as many objects as this set"),
+    ] = None,
+    against: Annotated[str | None, typer.Option(metavar="DIR", help="compare with an evaluation")] = None,
+    address: RayAddress = None,
+    endpoint_url: EndpointUrl = None,
+) -> int:
+    """Click on objects with ground truth as the literature does and report NoC, IoU after each click and drops.
+
+    Example: m2n2 evaluate data/grabcut --backbone dinov2 --to evaluations/grabcut workers.gpus=0
+    """
+    from m2n2.evaluation import ClickRule
+    from pipeline.evaluation.evaluate import Request
+    from pipeline.evaluation.truths import find_truths
+    from pipeline.storage.filesystem import Storage
+    from pipeline.storage.store import Store
+
+    storage = Storage(endpoint_url=endpoint_url)
+    request = Request(ClickRule(protocol, noise, seed), clicks, together, method)
+    keys = [f"backbone.name={backbone}", *(f"settings.{each}" for each in settings or []), *(overrides or [])]
+    truths = find_truths(Store(data, storage), known_set, limit)
+    runs = {
+        name: _job(data, f"{to.rstrip('/')}/{name}" if name else to, endpoint_url, [*keys, *chosen])
+        for name, chosen in _combinations(grid or [])
+    }
+    found = _run_all(runs, request, truths, address)
+    _report(Store(to, storage), request, truths, found)
+    if against is not None:
+        _compare(Store(against, storage), runs, found)
+    return COMPLETE
+
+
+def _combinations(grid: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """(name, overrides) of every combination of the grid's values; one without a name where there is no grid."""
+    from pipeline.config import InvalidJob
+
+    axes = []
+    for each in grid:
+        key, _, values = each.partition("=")
+        if not key or not values:
+            raise InvalidJob(f"--grid: found {each!r}; allowed: key=value,value,..., such as backbone.grid=32,64")
+        axes.append([f"{key}={value}" for value in values.split(",")])
+    for chosen in itertools.product(*axes):
+        yield " ".join(chosen), list(chosen)
+
+
+def _job(data: str, to: str, endpoint_url: str | None, keys: Sequence[str]) -> Job:
+    from pipeline.config import job_of_keys
+
+    document: dict[str, Any] = {"images": data, "clicks": data, "output": to}
+    if endpoint_url is not None:
+        document["storage"] = {"endpoint_url": endpoint_url}
+    return job_of_keys(document, keys, "evaluate")
+
+
+def _run_all(runs: Mapping[str, Job], request: Request, data: TruthData, address: str | None) -> dict[str, Sessions]:
+    from functools import partial
+
+    from jobs.cluster import connected
+    from pipeline.evaluation.actors import click_on_ray
+    from pipeline.evaluation.evaluate import evaluate as evaluate_data
+
+    with connected(next(iter(runs.values())), address):
+        return {
+            name: evaluate_data(job, request, data, partial(click_on_ray, job, request, data), _log_progress)
+            for name, job in runs.items()
+        }
+
+
+def _log_progress(done: int, total: int) -> None:
+    log.info("images %d/%d", done, total)
+
+
+def _report(store: Store, request: Request, data: TruthData, found: Mapping[str, Sessions]) -> None:
+    from m2n2.evaluation import summarise
+    from pipeline.evaluation.page import curve, page, table, text_table
+
+    sessions = {name or request.method: list(each.values()) for name, each in found.items()}
+    rows = table({name: summarise(each, request.cap) for name, each in sessions.items()})
+    svg = curve(sessions, request.cap)
+    how = f"{request.rule.protocol} protocol, noise {request.rule.noise:g}, at most {request.cap} clicks"
+    notes = [f"{data.store.url('')}: {len(data.images)} images, {data.objects} objects", how]
+    store.put("curve.svg", svg.encode())
+    store.put("index.html", page("m2n2 evaluate", rows, svg, notes).encode())
+    say(text_table(rows))
+    say(store.url("index.html"))
+
+
+def _compare(before: Store, runs: Mapping[str, Job], found: Mapping[str, Sessions]) -> None:
+    from pipeline.config import InvalidJob
+    from pipeline.evaluation.against import compare_objects, comparison_text
+    from pipeline.evaluation.results import read_objects
+
+    try:
+        old = read_objects(before)
+    except FileNotFoundError:
+        raise InvalidJob(f"{before.url('objects.parquet')}: no evaluation is here to compare with") from None
+    for name in found:
+        if name:
+            say(name)
+        say(comparison_text(compare_objects(old, read_objects(runs[name].output_store))))

@@ -1,0 +1,56 @@
+"""`m2n2 evaluate` as people type it, on a Ray of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.cli import main
+from pipeline.evaluation.results import read_objects
+from pipeline.storage.store import Store
+from tests.pipeline.evaluation.data import write_folders
+
+COLOUR = ["--backbone", "colour", "--clicks", "2", "backbone.grid=12", "workers.gpus=0", "workers.count=1"]
+
+
+def test_it_evaluates_a_grid_of_settings_goes_on_where_it_stopped_and_compares(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folders(tmp_path / "data", 2)
+    data, first = str(tmp_path / "data"), tmp_path / "first"
+    assert main(["evaluate", data, *COLOUR, "--to", str(first), "--limit", "1"]) == 0
+    assert (first / "index.html").exists()
+    assert (first / "curve.svg").exists()
+    (result,) = (first / "results").iterdir()
+    written = result.stat().st_mtime_ns
+    capsys.readouterr()
+    grid = ["--grid", "settings.flood_fill=true,false", "--against", str(first)]
+    assert main(["evaluate", data, *COLOUR, "--to", str(tmp_path / "grid"), "--limit", "1", *grid]) == 0
+    said = capsys.readouterr().out
+    assert "settings.flood_fill=false" in said.splitlines()[2]
+    assert "NoC90" in said
+    rows = [read_objects(Store(str(tmp_path / f"grid/settings.flood_fill={value}"))) for value in ("true", "false")]
+    assert [row["iou"] for row in rows[0]] == [row["iou"] for row in read_objects(Store(str(first)))]
+    assert len(rows[1]) == 2
+    assert main(["evaluate", data, *COLOUR, "--to", str(first), "--limit", "1"]) == 0  # all is there already
+    assert result.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "grabcut"], "found 2 objects, grabcut has 50"),
+        (["--settings", "warmth=1"], "settings.warmth: unknown key"),
+        (["--grid", "backbone.grid"], "allowed: key=value,value"),
+        (["--noise", "-1"], "--noise"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    write_folders(tmp_path / "data", 1)
+    assert main(["evaluate", str(tmp_path / "data"), *COLOUR, "--to", str(tmp_path / "out"), *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
