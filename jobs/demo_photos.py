@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,13 +24,14 @@ CLICKS = [
     ("chelsea.png", "cat", "cat", 430, 150, False),
     ("coffee.png", "cup", "cup", 300, 120, True),
     ("coffee.png", "cup", "cup", 280, 215, True),
+    ("coffee.png", "cup", "cup", 290, 335, False),
     ("rocket.jpg", "rocket", "rocket", 320, 260, True),
     ("motorcycle_left.png", "motorcycle", "motorcycle", 396, 207, True),
     ("motorcycle_left.png", "motorcycle", "motorcycle", 190, 330, True),
     ("motorcycle_left.png", "motorcycle", "motorcycle", 620, 380, True),
 ]
 COLOURS = [(255, 80, 60), (60, 160, 255), (90, 220, 90), (250, 200, 40)]
-OVERLAY_HEIGHT = 360
+SHEET_HEIGHT = 360
 
 
 def photos() -> Path:
@@ -45,31 +47,28 @@ def write_clicks(path: Path) -> None:
     pq.write_table(pa.table(dict(zip(names, map(list, zip(*CLICKS, strict=True)), strict=True))), path)
 
 
-def draw_overlays(instances: Path, images: Path, target: Path) -> None:
-    """One picture of all images of a COCO file side by side, their masks laid over them and the clicks marked."""
+def draw_masks(name: str, masks: Sequence[Mapping[str, Any]]) -> Image.Image:
+    """A photo with its masks (COCO's compressed RLE) laid over it and the clicks marked."""
     from pycocotools import mask as coco_mask
 
-    document = json.loads(instances.read_text())
-    panels = []
-    for image in document["images"]:
-        pixels = np.asarray(Image.open(images / image["file_name"]).convert("RGB")).astype(np.float32)
-        members = [each for each in document["annotations"] if each["image_id"] == image["id"]]
-        for number, annotation in enumerate(members):
-            inside = coco_mask.decode(annotation["segmentation"]).astype(bool)
-            pixels[inside] = 0.45 * pixels[inside] + 0.55 * np.array(COLOURS[number % len(COLOURS)])
-        panel = Image.fromarray(pixels.astype(np.uint8))
-        _mark_clicks(panel, image["file_name"])
-        panels.append(panel.resize((panel.width * OVERLAY_HEIGHT // panel.height, OVERLAY_HEIGHT)))
-    sheet = Image.new("RGB", (sum(panel.width for panel in panels), OVERLAY_HEIGHT))
+    pixels = np.asarray(Image.open(photos() / name).convert("RGB")).astype(np.float32)
+    for number, mask in enumerate(masks):
+        inside = coco_mask.decode(mask).astype(bool)
+        pixels[inside] = 0.45 * pixels[inside] + 0.55 * np.array(COLOURS[number % len(COLOURS)])
+    picture = Image.fromarray(pixels.astype(np.uint8))
+    draw = ImageDraw.Draw(picture)
+    for photo, _, _, x, y, on_object in CLICKS:
+        if photo == name:
+            draw.ellipse((x - 6, y - 6, x + 6, y + 6), fill="lime" if on_object else "red", outline="white", width=2)
+    return picture
+
+
+def side_by_side(pictures: Sequence[Image.Image], target: Path) -> None:
+    """All pictures in one file, at one height."""
+    panels = [each.resize((each.width * SHEET_HEIGHT // each.height, SHEET_HEIGHT)) for each in pictures]
+    sheet = Image.new("RGB", (sum(panel.width for panel in panels), SHEET_HEIGHT))
     left = 0
     for panel in panels:
         sheet.paste(panel, (left, 0))
         left += panel.width
     sheet.save(target, quality=88)
-
-
-def _mark_clicks(panel: Image.Image, name: str) -> None:
-    draw = ImageDraw.Draw(panel)
-    for photo, _, _, x, y, on_object in CLICKS:
-        if photo == name:
-            draw.ellipse((x - 6, y - 6, x + 6, y + 6), fill="lime" if on_object else "red", outline="white", width=2)

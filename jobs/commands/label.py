@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,8 +43,17 @@ def label(
     return label_job(load_job(job, overrides or []), address, retry)
 
 
-def label_job(job: Job, address: str | None = None, retry: Retry | None = None) -> int:
-    """Run a job on a cluster or on this machine and say how it ended; returns the exit code."""
+def label_job(
+    job: Job,
+    address: str | None = None,
+    retry: Retry | None = None,
+    show_progress: Callable[[Snapshot], None] | None = None,
+) -> int:
+    """Run a job on a cluster or on this machine and say how it ended; returns the exit code.
+
+    Args:
+        show_progress: is told about twice a second how far the run is; None shows a line.
+    """
     from jobs.cluster import connected
     from pipeline.driver.run import run
     from pipeline.forecast.rates import RateMeter, keep_rate
@@ -53,7 +64,7 @@ def label_job(job: Job, address: str | None = None, retry: Retry | None = None) 
         signal.signal(number, lambda *_: stop.set())
     sealed = find_or_make_plan(job)  # before Ray starts: bad input is said at once
     meter = RateMeter()
-    with connected(job, address), progress_line() as show:
+    with connected(job, address), nullcontext(show_progress) if show_progress else progress_line() as show:
 
         def on_progress(snapshot: Snapshot) -> None:
             meter(snapshot)

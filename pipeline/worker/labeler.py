@@ -21,7 +21,6 @@ import ray
 from ray.util import metrics
 
 from m2n2.prompt import Prompt
-from m2n2.settings import Settings
 from pipeline.config import Job
 from pipeline.parts import Row, Size, commit_part, committed_reasons
 from pipeline.plan import Plan, read_shard
@@ -68,10 +67,11 @@ class Labeler:
         _wait_for_exit(old_pids)
         self._job.image_store.check()
         from m2n2.backbones.check import check_backbone
+        from m2n2.warm_up import warm_up
 
         self._backbone = load_model(self._job)
         self._metrics = _Metrics()
-        _warm_up(self._job.settings)
+        warm_up(self._job.settings)  # in the first image's time it would count as that image's
         return asdict(check_backbone(self._backbone, self._job.backbone.dtype))
 
     @ray.method(concurrency_group="device")
@@ -182,16 +182,6 @@ class _Metrics:
                 self._failed.inc(tags={"reason": row["error"]["reason"]})
             else:
                 self._objects.inc()
-
-
-def _warm_up(settings: Settings) -> None:
-    """Compile or load the head's kernels now: in the first image's time they would count as that image's."""
-    import torch
-
-    from m2n2 import Scene
-
-    scene = Scene(np.zeros((64, 64, 3), np.uint8), torch.full((8, 8, 8, 8), 1 / 64), settings)
-    scene.segment([Prompt([(32.0, 32.0)], [True])])
 
 
 def _failed_only(reasons: Counter[str | None]) -> dict[str, int]:

@@ -1,0 +1,23 @@
+"""Compile the head's kernels, or load them from numba's cache on disk: the first image should not wait for it.
+
+`python -m m2n2.warm_up` fills the cache from a process of its own, while others start.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from m2n2.prompt import Prompt
+from m2n2.scene import Scene
+from m2n2.settings import Settings
+
+
+def warm_up(settings: Settings) -> None:
+    """Segment a tiny grey image, which needs every kernel that `settings` use."""
+    scene = Scene(np.zeros((64, 64, 3), np.uint8), torch.full((8, 8, 8, 8), 1 / 64), settings)
+    scene.segment([Prompt([(32.0, 32.0)], [True])])
+
+
+if __name__ == "__main__":
+    warm_up(Settings())
