@@ -7,7 +7,6 @@ import json
 import logging
 import platform
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,19 +87,18 @@ def keep_rate(job: Job, meter: RateMeter) -> None:
 
 
 def latest_rate(job: Job) -> Rate | None:
-    """The newest rate for the job's setup: of a run in its output, in an output beside it, or known on this machine."""
-    known = [rate for rate in _known(job) if rate.setup == _setup(job)]
+    """The newest rate for the job's setup, of the run in its output or of one that this machine remembers."""
+    # Outputs beside it are not searched: in a bucket that lists every part of every run.
+    places = [(job.output_store, RATE_KEY), (Store(str(_cache())), _cache_name(job))]
+    known = [rate for rate in (_read(*place) for place in places) if rate is not None and rate.setup == _setup(job)]
     return max(known, key=lambda rate: rate.at, default=None)
 
 
-def _known(job: Job) -> Iterator[Rate]:
-    beside = job.output.rstrip("/").rpartition("/")[0]
-    everywhere = Store("", job.storage)
-    for entry in everywhere.glob(f"{beside}/*/{RATE_KEY}"):
-        yield Rate(**json.loads(everywhere.read(entry.key)))
-    cache = Store(str(_cache()))
-    if cache.exists(_cache_name(job)):
-        yield Rate(**json.loads(cache.read(_cache_name(job))))
+def _read(store: Store, key: str) -> Rate | None:
+    try:
+        return Rate(**json.loads(store.read(key)))
+    except FileNotFoundError:
+        return None
 
 
 def _setup(job: Job) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def test_too_little_is_no_rate(tmp_path: Path, clock: Clock, done: list[int]) ->
     assert not any(tmp_path.iterdir()), "nothing was measured, nothing is written"
 
 
-def test_it_is_found_by_the_same_run_by_others_beside_it_and_on_this_machine(
+def test_it_is_found_in_its_output_from_anywhere_and_by_other_runs_on_this_machine(
     tmp_path: Path, clock: Clock, cache: Path
 ) -> None:
     meter, job = RateMeter(), job_of(tmp_path)
@@ -75,13 +75,21 @@ def test_it_is_found_by_the_same_run_by_others_beside_it_and_on_this_machine(
     rate = latest_rate(job)
     assert rate is not None
     assert rate.output == job.output
-    assert latest_rate(job_of(tmp_path, output=str(tmp_path / "elsewhere"))) == rate
+    assert latest_rate(job_of(tmp_path, output=str(tmp_path / "runs" / "2"))) == rate
     for path in (cache / "rates").iterdir():
         path.unlink()
-    assert latest_rate(job_of(tmp_path, output=str(tmp_path / "runs" / "2"))) == rate
-    assert latest_rate(job_of(tmp_path, output=str(tmp_path / "elsewhere"))) is None
+    assert latest_rate(job) == rate
+    assert latest_rate(job_of(tmp_path, output=str(tmp_path / "runs" / "2"))) is None
+
+
+def test_the_newest_counts(tmp_path: Path, clock: Clock) -> None:
+    meter, job = RateMeter(), job_of(tmp_path)
+    watch(meter, clock, [1, 11])
+    keep_rate(job, meter)
+    rate = latest_rate(job)
+    assert rate is not None
     newer = replace(rate, at="2999-01-01", output="newer")
-    job_of(tmp_path, output=str(tmp_path / "runs" / "3")).output_store.put(RATE_KEY, json.dumps(asdict(newer)).encode())
+    job.output_store.put(RATE_KEY, json.dumps(asdict(newer)).encode())
     assert latest_rate(job) == newer
 
 
