@@ -81,6 +81,8 @@ class Limits(BaseModel):
             that is so after `min_objects_before_abort` objects.
         max_removed_share: a night that would remove a larger share of its library's objects stops (exit code 3) and
             changes nothing: their click files or images may be missing by mistake.
+        max_suspect_share: the run ends (exit code 3) when a larger share of its images looks wrong although nothing
+            failed: turned by EXIF orientation while the job does not say `orientation`. It is judged like failures.
         max_image_bytes: larger files are not decoded.
         max_image_pixels: larger images are not decoded.
         image_timeout_s: a worker that finishes no image for so long counts as stuck and is replaced.
@@ -93,6 +95,7 @@ class Limits(BaseModel):
     model_config = STRICT
 
     max_failed_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    max_suspect_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     min_objects_before_abort: Annotated[int, Field(ge=1)] = 500
     max_removed_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     max_image_bytes: Annotated[int, Field(ge=1)] = 200_000_000
@@ -139,6 +142,11 @@ class Job(BaseModel):
     def images_roots(self) -> Sequence[str]:
         """The images' root, absolute, and as the file has it: clicks may name images below either."""
         return list(dict.fromkeys([self.images, self._as_written.get("images", self.images)]))
+
+    @property
+    def orientation_is_stated(self) -> bool:
+        """Whether the job itself says on which pixels the clicks were made, so that nobody has to wonder."""
+        return "orientation" in self.model_fields_set
 
     @property
     def click_patterns(self) -> Sequence[str]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+# What looks wrong about an image and its clicks although nothing failed: a viewer would turn it and nothing says on
+# which of the two the clicks were made; all its clicks lie in its upper left quarter.
+Doubt = Literal["exif_orientation", "upper_left_quarter"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,13 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskReport:
-    """What one call did. `rows` only for a piece of a shard: the driver joins the pieces and commits them."""
+    """What one call did.
+
+    Attributes:
+        rows: only for a piece of a shard: the driver joins the pieces and commits them.
+        doubts: images by what looks wrong about them, of those whose pixels were fetched in this call.
+        looked_at: how many these were.
+    """
 
     task: Task
     images: int
@@ -30,6 +40,8 @@ class TaskReport:
     failed: dict[str, int]
     seconds: float
     rows: list[dict[str, Any]] | None
+    doubts: dict[Doubt, int] = field(default_factory=dict)
+    looked_at: int = 0
 
 
 @dataclass

@@ -24,8 +24,8 @@ from m2n2.prompt import Prompt
 from pipeline.config import Job
 from pipeline.parts import Row, Size, commit_part, committed_reasons
 from pipeline.plan import Plan, read_shard
-from pipeline.tasks import Place, Progress, Task, TaskReport
-from pipeline.worker.click_outside import click_outside
+from pipeline.tasks import Doubt, Place, Progress, Task, TaskReport
+from pipeline.worker.clicks_on_image import doubts_about, placed_on
 from pipeline.worker.model import load_model
 from pipeline.worker.prefetch import Fetched, Prefetch
 from pipeline.worker.refinement import Refinement, segment_failure
@@ -92,15 +92,20 @@ class Labeler:
         with Prefetch(images, self._job, budget, decoding) as prefetch, self._device:
             started = time.monotonic()
             self._progress.running = task
+            doubts = Counter[Doubt | None]()
             try:
-                rows = self._label_all(prefetch, task)
+                rows = self._label_all(prefetch, task, doubts)
             finally:
                 self._progress.running = None
         if task.whole:
             commit_part(self._store, self._plan, task.shard, images, rows)
         reasons = Counter(row["error"]["reason"] if "error" in row else None for row in rows)
-        seconds = time.monotonic() - started
-        return TaskReport(task, len(images), len(rows), _failed_only(reasons), seconds, None if task.whole else rows)
+        return TaskReport(
+            *(task, len(images), len(rows), _failed_only(reasons), time.monotonic() - started),
+            rows=None if task.whole else rows,
+            doubts={doubt: number for doubt, number in doubts.items() if doubt is not None},
+            looked_at=doubts[None],
+        )
 
     @ray.method(concurrency_group="control")
     def progress(self) -> Progress:
@@ -108,10 +113,11 @@ class Labeler:
         slowest, slowest_s = self._work.longest()
         return replace(self._progress, slowest=slowest, slowest_s=slowest_s)
 
-    def _label_all(self, prefetch: Prefetch, task: Task) -> list[Row]:
+    def _label_all(self, prefetch: Prefetch, task: Task, doubts: Counter[Doubt | None]) -> list[Row]:
         rows: list[Row] = []
         refining: list[Future[list[Row]]] = []
         for fetched in prefetch:
+            doubts.update(self._doubts_about(fetched))
             with self._work.image_of(task):
                 refinement = self._begin(fetched)
             refining.append(self._refiners.submit(self._refined, refinement, task))
@@ -120,6 +126,13 @@ class Labeler:
         for future in refining:
             rows += self._finish(future)
         return rows
+
+    def _doubts_about(self, fetched: Fetched) -> list[Doubt | None]:
+        """What looks wrong about the image and its clicks, and None for having looked."""
+        if fetched.pixels is None:
+            return []
+        size = Size(width=fetched.pixels.shape[1], height=fetched.pixels.shape[0])
+        return [None, *doubts_about(fetched.clicks.objects, size, fetched.exif_orientation)]
 
     def _refined(self, refinement: Refinement, task: Task) -> list[Row]:
         with self._work.image_of(task):
@@ -138,11 +151,13 @@ class Labeler:
         """The device's share of one image; what is left to do needs the CPU only."""
         started = time.monotonic()
         pixels = fetched.pixels
-        refinement = Refinement(Size(width=pixels.shape[1], height=pixels.shape[0]) if pixels is not None else None)
+        size = Size(width=pixels.shape[1], height=pixels.shape[0]) if pixels is not None else None
+        refinement = Refinement(size)
         for clicks in fetched.clicks.objects:
             failure = clicks.failure or fetched.failure
-            if failure is None and pixels is not None:
-                failure = click_outside(clicks, self._plan.files, pixels.shape[1], pixels.shape[0])
+            if failure is None and size is not None:
+                clicks = placed_on(clicks, size, self._plan.files, fetched.exif_orientation)
+                failure = clicks.failure
             refinement.add(clicks, failure)
         if pixels is not None and refinement.prompts:
             try:

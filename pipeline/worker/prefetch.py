@@ -14,18 +14,23 @@ import numpy as np
 from pipeline.config import Job
 from pipeline.failure import BadImage, Failure
 from pipeline.plan import ImageClicks
-from pipeline.worker.images import decode_image, decoded_bytes, fetch_image
+from pipeline.worker.images import decode_image, decoded_bytes, exif_orientation, fetch_image
 
 FETCH_THREADS = 8
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """One image, ready for the device: (H, W, 3) uint8 pixels, or why there are none."""
+    """One image, ready for the device: (H, W, 3) uint8 pixels, or why there are none.
+
+    Attributes:
+        exif_orientation: how a viewer would turn the pixels further, 1 (not at all) to 8.
+    """
 
     clicks: ImageClicks
     pixels: np.ndarray | None
     failure: Failure | None
+    exif_orientation: int = 1
 
 
 class _ByteBudget:
@@ -104,23 +109,24 @@ class Prefetch:
         if self._stopped.is_set():
             return
         try:
-            self._ready.put(Fetched(image, self._pixels(image), None))
+            self._ready.put(self._fetched(image))
         except BadImage as error:
             self._ready.put(Fetched(image, None, error.failure))
         except BaseException as error:  # handed to the consumer, which raises it
             self._ready.put(error)
 
-    def _pixels(self, image: ImageClicks) -> np.ndarray | None:
+    def _fetched(self, image: ImageClicks) -> Fetched:
         if all(each.failure for each in image.objects):
-            return None
+            return Fetched(image, None, None)
         name = self._store.url(image.image)
         data = fetch_image(self._store, image.image, self._job.limits)
         with self._decoding():
             size = decoded_bytes(data, name, self._job.limits)
+            to_turn = exif_orientation(data, name) if self._job.orientation == "stored" else 1
         self._budget.take(size)
         try:
             with self._decoding():
-                return decode_image(data, name, self._job.orientation)
+                return Fetched(image, decode_image(data, name, self._job.orientation), None, to_turn)
         except BaseException:
             self._budget.give_back(size)
             raise

@@ -74,7 +74,7 @@ def test_each_bad_input_is_an_error_row_and_its_neighbours_get_their_masks(data:
         *click_rows("torn.png"),
         *click_rows("text.png"),
         *click_rows("../photos/0000.png"),
-        {**click_rows("0000.png")[0], "object": "outside", "x": 96.0},
+        {**click_rows("0000.png")[0], "object": "outside", "x": 98.0},
         {**click_rows("0001.png")[0], "object": "background", "label": False},
     ]
     data.put("clicks/bad.parquet", parquet(bad))
@@ -91,7 +91,7 @@ def test_each_bad_input_is_an_error_row_and_its_neighbours_get_their_masks(data:
     assert status is not None
     assert status.objects_done == status.objects_total == 6 + len(bad)
     assert (
-        "bad.parquet, row 8: columns x, y: found (96, 30) in image '0000.png'; allowed: 0..95, 0..71"
+        "bad.parquet, row 8: columns x, y: found (98, 30) in image '0000.png'; allowed: 0..95, 0..71"
         in (status.examples["click_outside"][0])
     )
     assert set(result.failed) <= set(REASONS)

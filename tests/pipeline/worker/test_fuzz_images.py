@@ -18,7 +18,7 @@ from PIL import Image
 from pipeline.config import Limits
 from pipeline.failure import BadImage
 from pipeline.storage.store import Store
-from pipeline.worker.images import decode_image, decoded_bytes, fetch_image
+from pipeline.worker.images import FORMATS, decode_image, decoded_bytes, exif_orientation, fetch_image
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # which pytest would show one by one
 DAMAGED = 2000
@@ -36,7 +36,7 @@ def whole_files() -> dict[str, bytes]:
     modes |= {"RGBA": with_alpha, "LA": with_alpha.convert("LA"), "I;16": modes["I"].convert("I;16")}
     exif = Image.Exif()
     exif[0x0112] = 6
-    for image_format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF"):
+    for image_format in FORMATS:
         for mode, image in modes.items():
             for name, options in _variants(image_format, exif.tobytes()).items():
                 sink = io.BytesIO()
@@ -58,6 +58,8 @@ def _variants(image_format: str, exif: bytes) -> dict[str, dict[str, object]]:
                  "jpeg": {"compression": "jpeg"}, "pages": frames},
         "BMP": {"plain": {}},
         "GIF": {"plain": {}, "interlaced": {"interlace": True}, "animated": frames},
+        "AVIF": {"plain": {}, "animated": frames, "exif": {"exif": exif}},
+        "HEIF": {"plain": {}, "animated": frames},
     }[image_format]  # fmt: skip
 
 
@@ -94,6 +96,7 @@ def outcome(store: Store, key: str) -> str:
     try:
         data = fetch_image(store, key, LIMITS)
         size = decoded_bytes(data, key, LIMITS)
+        assert exif_orientation(data, key) in range(1, 9)
         pixels = decode_image(data, key, orientation="displayed" if key.endswith("1") else "stored")
     except BadImage as error:
         return error.failure.reason
