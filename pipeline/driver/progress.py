@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline.attempts import all_attempts
 from pipeline.describe import describe
+from pipeline.driver.doubts import Doubts, write_doubts
 from pipeline.driver.suspicions import Suspicions, write_suspicions
 from pipeline.frozen_parts import freeze_parts, newest_rows
 from pipeline.parts import PART_NAME
@@ -40,6 +41,7 @@ class Snapshot:
         workers: those that have their model.
         waiting: why there are none, for people; empty where there are.
         suspicions: what the next driver should know.
+        doubts: what looks wrong although nothing failed; None where that is not counted.
         progress: what this driver did.
     """
 
@@ -51,6 +53,7 @@ class Snapshot:
     workers: int = 0
     waiting: str = ""
     suspicions: Suspicions = field(default_factory=Suspicions)
+    doubts: Doubts | None = None
     progress: Progress = field(default_factory=Progress)
     began_s: float = field(default_factory=time.monotonic)
 
@@ -84,6 +87,7 @@ class Heartbeat:
         """`fingerprint` is that of the plan which is worked on."""
         self._store, self._fingerprint = store, fingerprint
         self._suspicions = Suspicions()
+        self._doubts: Doubts | None = None
         self._snapshot: Snapshot | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -124,6 +128,9 @@ class Heartbeat:
             if snapshot.suspicions != self._suspicions:
                 write_suspicions(self._store, self._fingerprint, snapshot.suspicions)
                 self._suspicions = snapshot.suspicions
+            if snapshot.doubts is not None and snapshot.doubts != self._doubts:
+                write_doubts(self._store, self._fingerprint, snapshot.doubts)
+                self._doubts = snapshot.doubts
         except OSError as error:
             # The work itself meets the same outage or full disk and reports it; a reader should see the missed beat.
             log.debug("no heartbeat: %s", describe(error))

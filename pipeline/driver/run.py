@@ -15,6 +15,7 @@ from pipeline.attempts import all_attempts, plan_retry
 from pipeline.config import InvalidJob, Job
 from pipeline.describe import describe
 from pipeline.driver.dispatch import Dispatcher, TakenApart
+from pipeline.driver.doubts import read_doubts, why_doubtful
 from pipeline.driver.ending import RunResult, end_run
 from pipeline.driver.events import Done, Event, Lost, Unavailable
 from pipeline.driver.fleet import Fleet
@@ -151,6 +152,8 @@ class _Labelling:
         self._moved_s = time.monotonic()
         self._crashes_in_a_row, self._most_workers = 0, 1
         self._storage_failed = False
+        # What is tried again was counted before.
+        self._doubts = read_doubts(self._store, plan.fingerprint) if not plan.root else None
 
     def work(self, stop: threading.Event) -> None:
         """Until every shard is done, or `stop` is set and the running shards had their time to finish."""
@@ -189,6 +192,7 @@ class _Labelling:
             workers=self._fleet.ready_workers,
             waiting=self._fleet.waiting(),
             suspicions=self._dispatcher.suspicions(),
+            doubts=self._doubts,
             progress=self._fleet.progress(),
         )
         # Images of a shard that cannot be committed are labelled again and again: that is not getting on.
@@ -207,6 +211,7 @@ class _Labelling:
         self._crashes_in_a_row, self._storage_failed = 0, False
         self._objects += report.objects
         self._failed.update(report.failed)
+        self._doubts = self._doubts and self._doubts.plus(report)
         self._join(report.task.shard, self._dispatcher.done(report.task, report.rows))
         log.info(
             "shard=%05d whole=%s images=%d objects=%d failed=%d seconds=%.1f",
@@ -259,5 +264,8 @@ class _Labelling:
                 f"{failed} of the first {self._objects} objects failed ({reasons}); "
                 f"allowed: {limits.max_failed_share:.1%} (limits.max_failed_share)"
             )
+        doubtful = self._doubts and why_doubtful(self._doubts, self._job)
+        if doubtful and self._objects >= limits.min_objects_before_abort:
+            raise RunAborted(doubtful)
         if time.monotonic() - self._moved_s > limits.patience_s:
             raise RunAborted(f"nothing was finished for {limits.patience_s:g} s (limits.patience_s)")

@@ -5,10 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pipeline.config import Job, parse_job
+from pipeline.driver.dispatch import Dispatcher
 from pipeline.driver.doubts import Doubts, read_doubts, warnings, why_doubtful, write_doubts
+from pipeline.driver.events import Done
+from pipeline.driver.progress import Heartbeat
+from pipeline.driver.run import RunAborted, _Labelling
+from pipeline.plan import Plan
 from pipeline.storage.store import Store
-from pipeline.tasks import Task, TaskReport
+from pipeline.tasks import Doubt, Progress, Task, TaskReport
 
 
 def job(**changes: Any) -> Job:
@@ -56,3 +63,39 @@ def test_clicks_all_in_one_quarter_are_a_warning_with_numbers() -> None:
         == warnings(Doubts(9, {"upper_left_quarter": 9}), job())
         == []
     )
+
+
+class FleetThatFinds:
+    """Stands for a fleet whose every shard of ten images has `turned` that a viewer would turn."""
+
+    ready_workers = 1
+
+    def waiting(self) -> str:
+        return ""
+
+    def progress(self) -> Progress:
+        return Progress()
+
+
+def test_the_run_stops_while_it_fetches_and_the_next_driver_goes_on_counting(tmp_path: Path) -> None:
+    limits = {"min_objects_before_abort": 50}
+    doubtful = job(output=str(tmp_path), limits=limits)
+    plan = Plan("", "abc", {}, (), ())
+
+    def label(of: Job, shards: int, turned: int) -> None:
+        any_fleet: Any = FleetThatFinds()
+        with Heartbeat(of.output_store, "abc") as heartbeat:
+            dispatcher = Dispatcher([(shard, 10) for shard in range(99)])
+            labelling = _Labelling(of, plan, dispatcher, any_fleet, heartbeat, lambda snapshot: None)
+            for _ in range(shards):
+                task = dispatcher.next([], 0.0)
+                assert task is not None
+                doubts: dict[Doubt, int] = {"exif_orientation": turned}
+                labelling._take_in([Done(TaskReport(task, 10, 10, {}, 1.0, None, doubts, looked_at=10))])
+                labelling._check_limits()
+
+    label(doubtful, shards=4, turned=1)  # too few objects to judge
+    with pytest.raises(RunAborted, match="9 of 90 images have an EXIF orientation"):
+        label(doubtful, shards=5, turned=1)
+    label(job(output=str(tmp_path), limits=limits, orientation="stored"), shards=5, turned=10)
+    assert read_doubts(doubtful.output_store, "abc") == Doubts(140, {"exif_orientation": 59})

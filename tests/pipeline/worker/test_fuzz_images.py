@@ -42,7 +42,7 @@ def whole_files() -> dict[str, bytes]:
                 sink = io.BytesIO()
                 try:
                     image.save(sink, image_format, **options)
-                except (OSError, ValueError, KeyError):  # this format has no such mode or variant
+                except (OSError, ValueError, KeyError, RuntimeError):  # this format has no such mode or variant
                     continue
                 files[f"{image_format} {mode} {name}"] = sink.getvalue()
     return files
