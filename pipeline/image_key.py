@@ -18,7 +18,8 @@ from functools import lru_cache
 
 import pyarrow as pa
 
-SAME_PROTOCOL = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "local": "file"}
+from pipeline.storage.reach import SAME_PROTOCOL
+
 UNUSUAL = re.compile(r"^/|/$|//|(^|/)\.{1,2}(/|$)")  # all other keys are in normal form
 WITH_PROTOCOL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from pipeline.config import Job
 from pipeline.failure import BadImage, Failure
+from pipeline.parts import Size
 from pipeline.plan import ImageClicks
-from pipeline.worker.click_outside import click_outside
+from pipeline.worker.clicks_on_image import placed_on
 from pipeline.worker.images import decode_image, decoded_bytes, fetch_image
 
 AT_ONCE = 4
@@ -75,7 +76,8 @@ def _look(job: Job, image: ImageClicks, files: Sequence[str]) -> _Look:
         height, width = decode_image(data, image.image, job.orientation).shape[:2]
     except BadImage as error:
         return _Look(None, error.failure, [])
-    found = (click_outside(each, files, width, height) for each in image.objects if each.failure is None)
+    size = Size(width=width, height=height)
+    found = (placed_on(each, size, files).failure for each in image.objects if each.failure is None)
     return _Look((width, height, len(data)), None, [failure for failure in found if failure])
 
 

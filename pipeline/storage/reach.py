@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 # Of these protocols the first part of an address is a machine, of all others a bucket or a folder.
 OF_HOSTS = {"http", "https", "ftp", "sftp", "ssh", "smb", "webdav", "hdfs"}
 
+# Several names of one protocol.
+SAME_PROTOCOL = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "local": "file"}
+
 
 def out_of_reach(address: str, own: Sequence[str]) -> str | None:
     """Why an image's address is refused, or None; `own` are the job's addresses. Keys without `://` are the root's."""
@@ -50,7 +53,8 @@ def is_link_local(host: str) -> bool:
 
 
 def _protocol(address: str) -> str:
-    return address.split("://", 1)[0] if "://" in address else "file"
+    protocol = address.split("://", 1)[0].lower() if "://" in address else "file"
+    return SAME_PROTOCOL.get(protocol, protocol)
 
 
 def _host(address: str) -> str:
