@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 from collections import Counter
 from collections.abc import Sequence
@@ -12,12 +13,22 @@ from typing import Literal
 
 from pipeline.acceptance import accept_failures, accepted_failures
 from pipeline.config import Job
+from pipeline.driver.doubts import read_doubts, warnings, why_doubtful
 from pipeline.export.coco import export_coco
 from pipeline.export.labels import labels_of_run
 from pipeline.frozen_parts import FrozenParts, newest_rows
 
-Outcome = Literal["complete", "too_many_failed", "aborted", "stopped"]
-EXIT_CODES: dict[Outcome, int] = {"complete": 0, "too_many_failed": 3, "aborted": 1, "stopped": 1}
+Outcome = Literal["complete", "too_many_failed", "complete_in_doubt", "aborted", "stopped_in_doubt", "stopped"]
+EXIT_CODES: dict[Outcome, int] = {
+    "complete": 0,
+    "too_many_failed": 3,
+    "complete_in_doubt": 3,
+    "aborted": 1,
+    "stopped_in_doubt": 3,
+    "stopped": 1,
+}
+
+log = logging.getLogger("m2n2.run")
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,7 @@ class RunResult:
 
     @property
     def exit_code(self) -> int:
-        """0 complete, 1 incomplete, 3 complete but too many failed."""
+        """0 complete, 1 incomplete, 3 a person is needed: too many failed, or the input is doubtful."""
         return EXIT_CODES[self.outcome]
 
 
@@ -67,16 +78,21 @@ def end_run(
 def _outcome(
     job: Job, parts: FrozenParts, problem: str | None, objects: int, failed: dict[str, int]
 ) -> tuple[Outcome, str]:
+    doubts = read_doubts(job.output_store, parts.attempts[0].plan.fingerprint)
+    doubtful = why_doubtful(doubts, job)
+    for warning in warnings(doubts, job):
+        log.warning("%s", warning)
     if problem is not None:
-        return "aborted", problem
+        return ("stopped_in_doubt" if problem == doubtful else "aborted"), problem
     if missing := parts.missing:
         planned = sum(len(attempt.plan.shards) for attempt in parts.attempts)
         return "stopped", f"{len(missing)} of {planned} shards are not done; start the same job again to go on"
     number, allowed = sum(failed.values()), job.limits.max_failed_share
     if number <= allowed * objects:
-        return "complete", ""
+        return ("complete_in_doubt", doubtful) if doubtful else ("complete", "")
     if number <= accepted_failures(job.output_store):
-        return "complete", f"{number} of {objects} objects failed, which was accepted (accepted/)"
+        accepted = f"{number} of {objects} objects failed, which was accepted (accepted/)"
+        return ("complete_in_doubt", doubtful) if doubtful else ("complete", accepted)
     return "too_many_failed", (
         f"{number / objects:.1%} of {objects} objects failed; allowed: {allowed:.1%} (limits.max_failed_share). "
         "--retry-failed tries again what may pass, --accept-failures records that they may stay so"

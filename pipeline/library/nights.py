@@ -24,8 +24,8 @@ from pipeline.library.lease import Lease, LeaseLost, wait_for_lease
 from pipeline.library.ledger import Night
 from pipeline.library.registry import register_night
 from pipeline.library.report import (
-    EXIT_CODES,
     LAST_KEY,
+    UNFINISHED,
     NightReport,
     Outcome,
     TooManyRemoved,
@@ -108,7 +108,7 @@ def run_nights(
         began = _now()
         try:
             reports = [report for report in (driver.finish_open_night(),) if report]
-            if not reports or reports[-1].exit_code != EXIT_CODES["stopped"]:
+            if not reports or reports[-1].outcome not in UNFINISHED:
                 reports.append(driver.tonight(date))
         except LeaseLost:
             raise
@@ -211,16 +211,16 @@ class _Driver:
         log.info("night %s: %d objects in %d images to label", night.date, plan.objects, plan.images)
         with self._connect(job):
             result = run(job, stop=self._stop, on_progress=self._on_progress, plan=plan)
-        if result.outcome in ("aborted", "stopped"):
+        if result.outcome in UNFINISHED:
             return self._report(night.date, result.outcome, result.message, night, None, began)
-        return self._finish(night, plan, began)
+        return self._finish(night, plan, began, result.message if result.outcome == "complete_in_doubt" else None)
 
     def _allowed_share(self, night: Night, plan: Plan) -> float:
         """What failed before may fail again: only of the rest no more than usual."""
         retried = count_retried(self._library, night.run)
         return (retried + self._job.limits.max_failed_share * (plan.objects - retried)) / max(1, plan.objects)
 
-    def _finish(self, night: Night, plan: Plan | None, began: str) -> NightReport:
+    def _finish(self, night: Night, plan: Plan | None, began: str, doubtful: str | None = None) -> NightReport:
         settled, before = settle(self._library, night.run, plan), self._lease.state
         name = f"{night.run.removeprefix('runs/')}-{self._lease.holder.token:010d}.parquet"
         index = self._put_new(f"index/{name}", settled.index)
@@ -232,7 +232,7 @@ class _Driver:
         self._commit(replace(night, state="finished", index=index, registry=registry))
         with Index(self._library, self._lease.state.index_keys) as merged:
             totals = merged.totals()
-        return self._judged(night.date, "complete", night, settled.diff, totals, began)
+        return self._judged(night.date, "complete", night, settled.diff, totals, began, doubtful)
 
     def _put_new(self, key: str, data: bytes) -> str:
         if not self._library.put_new(key, data) and self._library.read(key) != data:
@@ -240,10 +240,19 @@ class _Driver:
         return key
 
     def _judged(
-        self, date: str, outcome: Outcome, night: Night | None, diff: Diff, totals: Totals, began: str
+        self,
+        date: str,
+        outcome: Outcome,
+        night: Night | None,
+        diff: Diff,
+        totals: Totals,
+        began: str,
+        doubtful: str | None = None,
     ) -> NightReport:
         accept, limits = self._wishes.accept_failures, self._job.limits
         outcome, message = judge(self._library, outcome, diff, totals, limits, accept)
+        if doubtful and outcome == "complete":
+            outcome, message = "complete_in_doubt", doubtful
         return self._report(date, outcome, message, night, diff, began)
 
     def _commit(self, night: Night) -> None:

@@ -16,16 +16,29 @@ from pipeline.storage.store import Store
 
 LAST_KEY = "last.json"
 
-Outcome = Literal["complete", "nothing_new", "too_many_failed", "too_many_removed", "aborted", "stopped", "error"]
+Outcome = Literal[
+    "complete",
+    "nothing_new",
+    "too_many_failed",
+    "too_many_removed",
+    "complete_in_doubt",
+    "aborted",
+    "stopped_in_doubt",
+    "stopped",
+    "error",
+]
 EXIT_CODES: dict[Outcome, int] = {
     "complete": 0,
     "nothing_new": 0,
     "too_many_failed": 3,
     "too_many_removed": 3,
+    "complete_in_doubt": 3,
+    "stopped_in_doubt": 3,
     "aborted": 1,
     "stopped": 1,
     "error": 1,
 }
+UNFINISHED: tuple[Outcome, ...] = ("aborted", "stopped_in_doubt", "stopped")
 
 
 @dataclass(frozen=True)

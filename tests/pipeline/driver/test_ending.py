@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from pipeline.config import Job, parse_job
-from pipeline.driver.run import run
+from pipeline.driver.doubts import Doubts, why_doubtful, write_doubts
+from pipeline.driver.run import RunAborted, run
 from pipeline.parts import ForeignPart, part_key
 from pipeline.plan import Plan, PlanMismatch, find_or_make_plan
 from pipeline.storage.store import Store
@@ -134,3 +135,30 @@ def test_storage_that_replaces_objects_is_a_warning(
     run(job, plan=plan)
     (warning,) = (record.message for record in caplog.records if record.levelname == "WARNING")
     assert "does not honour create-if-absent" in warning
+
+
+def test_doubtful_input_is_no_good_ending_until_the_job_says_the_orientation(
+    document: dict[str, Any], plan: Plan, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def label(plan: Plan) -> None:
+        make_parts(job.output_store, plan)
+        write_doubts(job.output_store, plan.fingerprint, Doubts(IMAGES, {"exif_orientation": 2}))
+
+    instead_of_labelling(monkeypatch, label)
+    for _ in range(2):
+        result = run(job, plan=plan)
+        assert (result.outcome, result.exit_code) == ("complete_in_doubt", 3)
+        assert result.message.startswith("2 of 6 images have an EXIF orientation")
+    assert run(parse_job(document | {"orientation": "stored"}, "job"), plan=plan).outcome == "complete"
+
+
+def test_a_run_that_stops_in_doubt_needs_a_person(job: Job, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    def label(plan: Plan) -> None:
+        make_part(job.output_store, plan, 0)
+        doubts = Doubts(2, {"exif_orientation": 2})
+        write_doubts(job.output_store, plan.fingerprint, doubts)
+        raise RunAborted(why_doubtful(doubts, job))
+
+    instead_of_labelling(monkeypatch, label)
+    result = run(job, plan=plan)
+    assert (result.outcome, result.exit_code) == ("stopped_in_doubt", 3)
