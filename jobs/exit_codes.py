@@ -13,6 +13,7 @@ def tell(error: Exception) -> tuple[int, str] | None:
     from pipeline.config import InvalidJob
     from pipeline.describe import describe, without_credentials
     from pipeline.evaluation.truths import InvalidTruth
+    from pipeline.library.lease import LeaseHeld, LeaseLost
     from pipeline.plan import PlanMismatch
     from pipeline.storage.parquet import DamagedObject
     from pipeline.storage.refusals import UnusableStorage, is_full, refusal
@@ -20,7 +21,8 @@ def tell(error: Exception) -> tuple[int, str] | None:
     theirs = (InvalidJob, InvalidClicks, InvalidTruth, InvalidWeights, InvalidAttention, InvalidDevice)
     if isinstance(error, (*theirs, PlanMismatch, UnusableStorage, DamagedObject)):
         return BAD_INPUT, without_credentials(str(error))
-    if isinstance(error, ConnectionError | TimeoutError):  # storage or a cluster that may be there again later
+    # Storage or a cluster that may be there again later, a library that is free later.
+    if isinstance(error, ConnectionError | TimeoutError | LeaseHeld | LeaseLost):
         return INCOMPLETE, without_credentials(str(error))
     if found := refusal(error):
         return (INCOMPLETE if is_full(error) else BAD_INPUT), found

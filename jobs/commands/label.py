@@ -13,7 +13,7 @@ import typer
 from jobs.commands.options import Overrides, RayAddress
 from jobs.commands.plan import plan
 from jobs.console import progress_line, say
-from jobs.notice import send_notice
+from jobs.notice import notice_of_errors, send_notice
 
 if TYPE_CHECKING:
     from pipeline.config import Job
@@ -29,6 +29,9 @@ def label(
         bool, typer.Option("--retry-failed", help="try failed objects again that may succeed now")
     ] = False,
     retry_all: Annotated[bool, typer.Option("--retry-all", help="try all failed objects again")] = False,
+    accept_failures: Annotated[
+        bool, typer.Option("--accept-failures", help="record that what failed may stay without a mask")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what a run would do: m2n2 plan")] = False,
 ) -> int:
     """Label a job's images: plan, run or resume, export.
@@ -40,18 +43,21 @@ def label(
     if dry_run:
         return plan(job, overrides)
     retry: Retry | None = "all" if retry_all else "retryable" if retry_failed else None
-    return label_job(load_job(job, overrides or []), address, retry)
+    with notice_of_errors(f"label {job}"):
+        return label_job(load_job(job, overrides or []), address, retry, accept_failures)
 
 
 def label_job(
     job: Job,
     address: str | None = None,
     retry: Retry | None = None,
+    accept: bool = False,
     show_progress: Callable[[Snapshot], None] | None = None,
 ) -> int:
     """Run a job on a cluster or on this machine and say how it ended; returns the exit code.
 
     Args:
+        accept: record in the output that what failed may stay without a mask.
         show_progress: is told about twice a second how far the run is; None shows a line.
     """
     from jobs.cluster import connected
@@ -70,7 +76,7 @@ def label_job(
             meter(snapshot)
             show(snapshot)
 
-        result = run(job, retry=retry, stop=stop, on_progress=on_progress, plan=sealed)
+        result = run(job, retry=retry, stop=stop, on_progress=on_progress, plan=sealed, accept=accept)
     keep_rate(job, meter)
     reasons = ", ".join(f"{reason} {number}" for reason, number in result.failed.items())
     failed = f"{sum(result.failed.values())} failed{reasons and f' ({reasons})'}"

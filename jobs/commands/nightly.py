@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import sys
 import threading
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -15,11 +14,11 @@ import typer
 
 from jobs.commands.options import RayAddress
 from jobs.console import progress_line, say
-from jobs.exit_codes import INCOMPLETE
-from jobs.notice import send_notice
+from jobs.notice import notice_of_errors, send_notice
 
 if TYPE_CHECKING:
     from pipeline.config import Job
+    from pipeline.library.nights import Wishes
     from pipeline.library.report import NightReport
 
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -31,13 +30,31 @@ def nightly(
         str | None, typer.Option(metavar="YYYY-MM-DD", help="the day tonight stands for; default: today in UTC")
     ] = None,
     address: RayAddress = None,
+    wait_for_lease: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="how long to wait for another driver's lease")
+    ] = 0.0,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="try once more what has failed too often to be tried every night")
+    ] = False,
+    accept_failures: Annotated[
+        bool, typer.Option("--accept-failures", help="record that what fails may stay without a mask")
+    ] = False,
+    accept_removed: Annotated[
+        bool, typer.Option("--accept-removed", help="go on although more than limits.max_removed_share is gone")
+    ] = False,
 ) -> int:
     """Label what is new or changed since the last night.
 
     Example: m2n2 nightly nightly.yaml --date 2026-10-03
     """
+    from pipeline.library.nights import Wishes
+
+    with notice_of_errors(f"nightly {config}"):
+        return _nightly(config, date, address, Wishes(wait_for_lease, retry_failed, accept_failures, accept_removed))
+
+
+def _nightly(config: str, date: str | None, address: str | None, wishes: Wishes) -> int:
     from pipeline.library.config import load_nightly
-    from pipeline.library.lease import LeaseHeld, LeaseLost
     from pipeline.library.nights import run_nights
 
     night = load_nightly(config)
@@ -51,15 +68,8 @@ def nightly(
 
         return connected(job, address)
 
-    try:
-        with progress_line() as show:
-            reports = run_nights(night, date, connect, stop, show)
-    except (LeaseHeld, LeaseLost) as error:
-        sys.stderr.write(f"m2n2: {error}\n")
-        return INCOMPLETE
-    except Exception as error:
-        send_notice({"text": f"m2n2 nightly {night.growth.library} {date}: {error}", "outcome": "error"})
-        raise
+    with progress_line() as show:
+        reports = run_nights(night, date, connect, stop, show, wishes)
     for report in reports:
         text = report_text(report)
         say(text)
@@ -74,6 +84,8 @@ def report_text(report: NightReport) -> str:
     if report.diff:
         diff = report.diff
         parts.append(f"{diff.new} new, {diff.changed} changed, {diff.restored} restored, {diff.removed} removed")
+        if diff.retried:
+            parts.append(f"{diff.retried} tried again")
         parts.append(f"{diff.unchanged} unchanged")
         if diff.mean_iou is not None:
             parts.append(f"mean IoU of changed masks {diff.mean_iou:.3f}")

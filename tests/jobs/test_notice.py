@@ -12,6 +12,8 @@ import pytest
 
 from jobs.cli import main
 from jobs.notice import WEBHOOK, send_notice
+from pipeline.library.lease import LeaseLost, take_lease
+from pipeline.storage.retry import StoreUnavailable
 from tests.jobs.site import Site
 from tests.s3_server import free_ports
 
@@ -98,6 +100,46 @@ def test_a_night_says_how_it_ended_and_one_that_fails_says_so(
     assert len(receiver.received) == 2, "a night with nothing new is no news"
     assert "2026-01-02: nothing new" in capsys.readouterr().out
     assert main(["nightly", config, "--date", "2026-13-01"]) == 2
+    assert receiver.received[-1]["outcome"] == "bad_input"
+
+
+def test_every_other_ending_is_told_once(
+    receiver: Receiver, disk_site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("jobs.cluster.connected", lambda job, address: disk_site.labeller.connect(job))
+    disk_site.photos("a")
+    disk_site.clicks("01", {("a", "1"): 10})
+    disk_site.store.put("library.yaml", json.dumps(disk_site.document).encode())
+    nightly = ["nightly", disk_site.library.root + ".yaml", "--date", "2026-01-01"]
+
+    def ends(command: list[str], code: int, outcome: str) -> str:
+        before = len(receiver.received)
+        assert main(command) == code
+        (told,) = receiver.received[before:]
+        assert (told["outcome"], told["exit_code"]) == (outcome, code)
+        return str(told["text"])
+
+    assert "there is no such" in ends(["nightly", "nowhere.yaml"], 2, "bad_input")
+    assert "there is no such" in ends(["label", "nowhere.yaml"], 2, "bad_input")
+    with take_lease(disk_site.library, 60, lambda: None):
+        assert "nothing was done" in ends(nightly, 1, "lease_held")
+        assert "nothing was done" in ends([*nightly, "--wait-for-lease", "0.2"], 1, "lease_held")
+        assert "nothing was done" in capsys.readouterr().err
+
+    def raises(error: Exception) -> None:
+        def connect(job: object) -> None:
+            raise error
+
+        monkeypatch.setattr(disk_site.labeller, "connect", connect)
+
+    raises(LeaseLost("the lease 7 is lost"))
+    ends(nightly, 1, "lease_lost")
+    raises(StoreUnavailable("no answer"))
+    ends(nightly, 1, "error")
+    raises(ZeroDivisionError("a defect"))
+    with pytest.raises(ZeroDivisionError):
+        main(nightly)
+    assert receiver.received[-1]["text"] == f"m2n2 nightly {nightly[1]}: ZeroDivisionError: a defect"
 
 
 def test_the_export_of_a_library_by_command(disk_site: Site, capsys: pytest.CaptureFixture[str]) -> None:
