@@ -41,7 +41,9 @@ def digests() -> dict[str, dict[str, str]]:
 
 def test_masks_that_change_have_another_version() -> None:
     stored = json.loads(STORED.read_text())
-    assert stored["head_version"] == HEAD_VERSION, "store this version's digests: python -m tests.m2n2.test_head_version"
+    assert stored["head_version"] == HEAD_VERSION, (
+        "store this version's digests: python -m tests.m2n2.test_head_version"
+    )
     assert digests() == stored["masks"], "masks changed: bump m2n2/head_version.py, then store the new digests"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from m2n2.head_version import HEAD_VERSION
 from pipeline.config import Job, parse_job
 from pipeline.plan import (
     ImageClicks,
@@ -14,8 +15,10 @@ from pipeline.plan import (
     PlanMismatch,
     Shard,
     find_or_make_plan,
+    fingerprint_of,
     load_plan,
     read_shard,
+    settings_fingerprint,
     shard_key,
     shard_size,
     write_plan,
@@ -136,3 +139,31 @@ def test_shards_are_about_a_minute_of_work(document: dict[str, Any]) -> None:
     assert shard_size(job, 1_000) == 32
     assert shard_size(job, 10) == 8
     assert shard_size(job_of(document), 1_000_000) == 2
+
+
+def test_a_plan_of_another_version_of_the_masks_is_refused_in_one_line(
+    document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_of(document)
+    plan = find_or_make_plan(job)
+    assert plan.identity["head_version"] == HEAD_VERSION
+    before = settings_fingerprint(job)
+    monkeypatch.setattr("pipeline.plan.HEAD_VERSION", HEAD_VERSION + 1)
+    with pytest.raises(PlanMismatch) as caught:
+        find_or_make_plan(job)
+    assert f"made for version {HEAD_VERSION} of the masks, this is version {HEAD_VERSION + 1}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert settings_fingerprint(job) != before  # so that a night begun by the old version is begun anew
+
+
+def test_a_plan_that_names_no_version_is_of_the_first(document: dict[str, Any]) -> None:
+    job = job_of(document)
+    identity = {key: value for key, value in find_or_make_plan(job).identity.items() if key != "head_version"}
+    other = job_of(document, output=document["output"] + "2")
+    sealed = write_plan(other.output_store, "", identity, [], [], 1)
+    if HEAD_VERSION == 1:
+        assert find_or_make_plan(other) == sealed
+        assert settings_fingerprint(job) == fingerprint_of({**identity, "clicks": {}})
+    else:
+        with pytest.raises(PlanMismatch, match="made for version 1"):
+            find_or_make_plan(other)
