@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import io
 import logging
 import os
 import sys
@@ -16,11 +17,11 @@ def speak_utf8() -> None:
     Names of files and objects are UTF-8 wherever they come from. Python takes the encoding of file names from the
     locale, once, when it starts; workers of a Ray of our own inherit the mode.
     """
-    if sys.getfilesystemencoding() == "utf-8" and sys.stdout.encoding.lower() == "utf-8":
-        return
-    if not sys.flags.utf8_mode and sys.orig_argv[1:]:
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    if isinstance(sys.stdout, io.TextIOWrapper):  # whose encoding may still be another, by PYTHONIOENCODING
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def write(stream: TextIO, text: str) -> None:

@@ -27,6 +27,10 @@ def demo(to: Annotated[Path, typer.Option(metavar="DIR")] = Path("demo")) -> int
 
     Example: m2n2 demo --to demo
     """
+    if ":/" in str(to):
+        from pipeline.config import InvalidJob
+
+        raise InvalidJob(f"--to: found {str(to)!r}; allowed: a folder of this machine")
     step = Steps(time.monotonic())
     with _compiling():
         step("fetching the small DINOv2, or checking what the cache has")

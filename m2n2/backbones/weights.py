@@ -90,4 +90,5 @@ def _from_hub(hub_id: str) -> Path:
     try:
         return Path(snapshot_download(hub_id, allow_patterns=HUB_FILES, ignore_patterns=HUB_FILES_LEFT_OUT))
     except (LocalEntryNotFoundError, HfHubHTTPError) as error:
-        raise InvalidWeights(f"weights {hub_id!r}: not a local directory, and the model hub said: {error}") from error
+        said = " ".join(str(error).split())
+        raise InvalidWeights(f"weights {hub_id!r}: not a local directory, and the model hub said: {said}") from error

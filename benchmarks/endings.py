@@ -1,0 +1,80 @@
+"""How processes end: every command many times beside others that keep the machine busy; a code of its own is a fault.
+
+    python -m benchmarks.endings --runs 200
+
+A native thread that touches Python while the interpreter is taken apart ends the process with SIGABRT (-6 here, 134 in
+a shell) after everything was done and said, in one run of forty on a busy machine of two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from pipeline.storage.store import Store
+from tests.pipeline.make_data import put_dataset
+
+BURN = "while True: pass"
+
+
+def main() -> None:
+    """Label a small job once, then run every command on it and print how many ended with which code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--busy", type=int, default=os.cpu_count() or 1, help="processes that keep the machine busy")
+    parser.add_argument("--only", nargs="*", help="commands, such as status export")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="m2n2-endings-") as name:
+        commands = _commands(Path(name))
+        assert _run(commands["label"]) == 0, "the job to look at cannot be labelled"
+        assert _run(commands["nightly"]) == 0, "the library to look at cannot be labelled"
+        burners = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in range(options.busy)]
+        try:
+            for command in options.only or commands:
+                began = time.monotonic()
+                codes = Counter(_run(commands[command]) for _ in range(options.runs))
+                seconds = (time.monotonic() - began) / options.runs
+                print(f"{command:15} {dict(codes)}  {seconds:.1f} s a run", flush=True)
+        finally:
+            for burner in burners:
+                burner.kill()
+
+
+def _commands(here: Path) -> Mapping[str, Sequence[str]]:
+    """Commands that end by themselves within seconds: on work that is done, and on input that is wrong."""
+    document = put_dataset(Store(str(here)), images=4)
+    job, nightly = here / "job.yaml", here / "nightly.yaml"
+    job.write_text(yaml.safe_dump(document))
+    night = {key: value for key, value in document.items() if key != "output"} | {"library": str(here / "library")}
+    nightly.write_text(yaml.safe_dump(night))
+    labels = str(here / "labels")
+    return {
+        "status": ["status", labels],
+        "export": ["export", labels, "--to", str(here / "copy.json")],
+        "export-library": ["export", str(here / "library"), "--to", str(here / "library.json")],
+        "plan": ["plan", str(job)],
+        "nightly": ["nightly", str(nightly)],
+        "check-backbone": ["check-backbone", "colour", "--grid", "8"],
+        "wrong-status": ["status", str(here / "nowhere")],
+        "wrong-job": ["label", str(job), "clicks=nowhere.parquet"],
+        "wrong-weights": ["weights", "fetch", "nothing-of-this-name"],
+        "label": ["label", str(job)],
+    }
+
+
+def _run(arguments: Sequence[str]) -> int:
+    command = [sys.executable, "-m", "jobs.cli", *arguments]
+    return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode
+
+
+if __name__ == "__main__":
+    main()
