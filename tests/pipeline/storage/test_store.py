@@ -93,3 +93,11 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
     store = Store("s3://bucket/x", Storage(endpoint_url=f"http://127.0.0.1:{free_ports(1)[0]}", give_up_s=0.5))
     with pytest.raises(StoreUnavailable):
         store.read("k")
+
+
+@pytest.mark.parametrize("name", ["a b#1+2%20[x]é.png", "100%.png", "a?b*c.png", "[1]/[a-z].png"])
+def test_odd_names_are_read_and_listed_as_they_stand(store: Store, name: str) -> None:
+    store.put(f"odd/{name}", name.encode())
+    assert store.read_one_of_many(f"odd/{name}", 100) == name.encode()
+    assert [entry.key for entry in store.listing("odd")] == [f"odd/{name}"]
+    assert [store.read(entry.key) for entry in store.glob(store.url(f"odd/{name}"), literally=True)] == [name.encode()]
