@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,59 @@ def test_a_wrong_manifest_would_be_found() -> None:
     document["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["maxReplica"] = 3
     with pytest.raises(jsonschema.ValidationError, match="maxReplica"):
         jsonschema.validate(document, SCHEMAS["RayJob"])
+
+
+@pytest.mark.parametrize(("codes", "code"), [("0", 0), ("2", 2), ("3", 3), ("1 0", 0), ("1 3", 3), ("1 1 1", 1)])
+def test_a_night_on_kubernetes_is_started_again_only_after_1(tmp_path: Path, codes: str, code: int) -> None:
+    command(tmp_path / "m2n2", 'exit "$(next)"')
+    ended = scripted(manifest("rayjob.yaml", "RayJob")["spec"]["entrypoint"], tmp_path, codes)
+    assert ended.returncode == code
+    assert (tmp_path / "codes").read_text().split() == []
+
+
+@pytest.mark.parametrize(
+    ("endings", "code"),
+    [
+        (["Complete"], 0),
+        (["failed with exit code 2"], 2),
+        (["failed with exit code 3"], 3),
+        (["the head is gone", "Complete"], 0),
+        (["the head is gone", "failed with exit code 1", "the head is gone"], 1),
+    ],
+)
+def test_the_schedules_pod_starts_another_cluster_only_where_that_can_help(
+    tmp_path: Path, endings: list[str], code: int
+) -> None:
+    """`kubectl` here knows of each RayJob how it ended."""
+    for number, ending in enumerate(endings, start=1):
+        (tmp_path / f"night-{number}").write_text(ending)
+    command(
+        tmp_path / "kubectl",
+        """case "$1 $*" in
+             create*) echo "night-$(next)" ;;
+             *jobDeploymentStatus*) grep -q Complete "$2" && echo Complete || echo Failed ;;
+             get*) cat "$2" ;;
+           esac""",
+    )
+    container = manifest("cronjob.yaml", "CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+    ended = scripted(container["args"][0], tmp_path, " ".join(map(str, range(1, len(endings) + 1))))
+    assert ended.returncode == code
+    assert (tmp_path / "codes").read_text().split() == []
+
+
+def command(path: Path, body: str) -> None:
+    """A command that can take the `next` word of a list."""
+    take = 'next() { read -r first rest < codes; echo "$rest" > codes; echo "$first"; }'
+    path.write_text(f"#!/bin/sh\n{take}\n{body}\n")
+    path.chmod(0o755)
+
+
+def scripted(script: str, directory: Path, codes: str) -> subprocess.CompletedProcess[str]:
+    (directory / "codes").write_text(codes + "\n")
+    environment = {"PATH": f"{directory}:/usr/bin:/bin", "ASK_AGAIN_S": "0"}
+    return subprocess.run(
+        ["sh", "-euc", script], cwd=directory, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
 
 
 def exported_metrics() -> set[str]:
