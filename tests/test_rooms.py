@@ -98,3 +98,11 @@ def test_no_folder_holds_more_than_a_reader_can_overlook() -> None:
             count[folder] = count.get(folder, 0) + 1
     assert count["pipeline/driver"] > 2
     assert {folder: number for folder, number in count.items() if number > FILES_A_FOLDER} == {}
+
+
+def test_the_architecture_page_names_what_is_there() -> None:
+    page = (REPOSITORY / "docs" / "architecture.md").read_text()
+    named = re.findall(r"`([\w/.]+(?:\.py|/))`", page)
+    assert len(named) > 40
+    tree = [path.as_posix() for folder in CODE for path in (REPOSITORY / folder).rglob("*")]
+    assert [name for name in named if not any(f"{path}/".endswith(f"/{name.rstrip('/')}/") for path in tree)] == []
