@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import shutil
 import signal
 import subprocess
@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +21,8 @@ from tests.faults.processes import clean_environment, workers_among
 from tests.s3_server import free_ports
 
 START_S = 120.0
+STARTS = 4  # Ray gives a node 30 s to come up, hard-wired; a machine that others use may need longer
+SESSION_TOKEN = "a-token-for-tests-" + "1" * 32  # Ray takes none that is short
 
 
 @dataclass
@@ -51,20 +54,18 @@ class Node:
 
 @dataclass
 class Cluster:
-    """A head without room for workers, and nodes with room for `cpus` workers each."""
+    """A head, and further nodes, with room for as many workers as they have CPUs."""
 
     directory: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="m2n2-ray-")))
-    token: str = field(default_factory=lambda: secrets.token_hex(16))
     address: str = ""
     nodes: list[Node] = field(default_factory=list)
 
-    def start(self, nodes: int, cpus: int = 1) -> None:
+    def start(self, cpus: int) -> None:
+        """Start the head."""
         port, client_port = free_ports(2)
         self.address = f"127.0.0.1:{port}"
         head = ["--head", f"--port={port}", f"--ray-client-server-port={client_port}", f"--temp-dir={self.directory}"]
-        self._start_node([*head, "--include-dashboard=false", "--num-cpus=0"], "head")
-        for _ in range(nodes):
-            self.add_node(cpus)
+        self._start_node([*head, "--include-dashboard=false", f"--num-cpus={cpus}"], "head")
 
     def add_node(self, cpus: int = 1, **variables: str) -> Node:
         """One more, with `variables` in its environment."""
@@ -76,7 +77,7 @@ class Cluster:
 
     def environment(self) -> dict[str, str]:
         """What a driver needs to be let in."""
-        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": SESSION_TOKEN}
 
     def stop(self) -> None:
         for node in reversed(self.nodes):
@@ -85,20 +86,43 @@ class Cluster:
 
     def _start_node(self, arguments: list[str], name: str, variables: Mapping[str, str] = MappingProxyType({})) -> Node:
         log = self.directory / f"{name}.log"
+        for _ in range(STARTS):
+            process = self._start(arguments, log, variables)
+            if _is_up(process, log):
+                break
+            _kill_session_of(process)
+        else:
+            raise AssertionError(log.read_text())
+        self.nodes.append(Node(process, log))
+        return self.nodes[-1]
+
+    def _start(self, arguments: list[str], log: Path, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
         common = ["--node-ip-address=127.0.0.1", "--object-store-memory=100000000", "--disable-usage-stats", "--block"]
         ports = ["--min-worker-port=0", "--max-worker-port=0"]
         with log.open("wb") as file:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 [str(Path(sys.executable).parent / "ray"), "start", *arguments, *common, *ports],
                 env=clean_environment(self.environment() | dict(variables)),
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
             )
-        self.nodes.append(Node(process, log))
-        give_up_at = time.monotonic() + START_S
-        while b"--block" not in log.read_bytes():  # what Ray says last, once the node is up
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < give_up_at, log.read_text()
-            time.sleep(0.2)
-        return self.nodes[-1]
+
+
+def _is_up(process: subprocess.Popen[bytes], log: Path) -> bool:
+    """Wait until the node is up, or has given up."""
+    give_up_at = time.monotonic() + START_S
+    while process.poll() is None and time.monotonic() < give_up_at:
+        if b"--block" in log.read_bytes():  # what Ray says last
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def _kill_session_of(process: subprocess.Popen[bytes]) -> None:
+    """A node that gave up leaves what it had started behind."""
+    for each in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getsid(each.pid) == process.pid:
+                each.kill()
+    process.wait()

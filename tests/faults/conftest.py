@@ -1,4 +1,4 @@
-"""A data set, an undisturbed run and a cluster for the whole session; outputs for every test."""
+"""A data set and an undisturbed run for the whole session; outputs for every test."""
 
 from __future__ import annotations
 
@@ -30,17 +30,6 @@ def a_store(server: S3Server, name: str, endpoint_url: str | None = None) -> Sto
 def photos(s3: S3Server) -> Photos:
     """Pictures without any poison."""
     return Photos(a_store(s3, "photos"), IMAGES).write()
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """A Ray cluster with one node of two CPUs, for drivers that need no Ray of their own."""
-    cluster = Cluster()
-    try:
-        cluster.start(nodes=1, cpus=2)
-        yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest.fixture

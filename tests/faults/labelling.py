@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tests.faults.cluster import Cluster
 
 FINISH_S = 240.0
+LOOK_EVERY_S = 1.0  # looking costs as much as there are processes on the machine
 SECONDS_AN_IMAGE = 0.3  # a run that three workers share still takes seconds, in which it can be disturbed
 EXPORT = "export/coco/instances.json"
 
@@ -57,7 +59,8 @@ class Driver:
         while self.process.poll() is None:
             assert time.monotonic() < give_up_at, f"the driver does not end:\n{self.text()}"
             self.look()
-            time.sleep(0.1)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(LOOK_EVERY_S)
         return self.process.returncode
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:

@@ -1,4 +1,7 @@
-"""`m2n2 label` as a user runs it: a process of its own, real photos, real models' code, a real S3 server."""
+"""`m2n2 label` as a user runs it: a process of its own, real photos, real models' code, a real S3 server.
+
+The first test starts a Ray of its own, as on a machine without a cluster; the second is let into one that runs.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from pycocotools.coco import COCO
 
 from jobs.demo_photos import CLICKS, photos
 from pipeline.storage.filesystem import Storage
 from pipeline.storage.store import Store
-from pipeline.weights.fetch import fetch_weights
+from tests.faults.cluster import Cluster
 from tests.pipeline.make_data import parquet
 from tests.s3_server import S3Server, credentials
-from tests.tiny_stable_diffusion import build_tiny_stable_diffusion
 
 COLUMNS = ["image", "object", "category", "x", "y", "label"]
 
@@ -53,16 +54,11 @@ def read_back(store: Store, tmp_path: Path) -> COCO:
     return COCO(str(path))
 
 
-@pytest.fixture(scope="session")
-def dinov2_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(fetch_weights("dinov2-small", tmp_path_factory.mktemp("weights") / "dinov2-small"))
-
-
-def test_real_photos_on_s3_with_a_pretrained_model(s3: S3Server, tmp_path: Path, dinov2_weights: Path) -> None:
+def test_real_photos_on_s3_with_a_pretrained_model(s3: S3Server, tmp_path: Path, dinov2_small: Path) -> None:
     store = Store(s3.bucket("label-dinov2"), Storage(endpoint_url=s3.endpoint_url))
     job = tmp_path / "job.yaml"
     job.write_text(yaml.safe_dump(put_photos(store)))
-    weights = f"backbone={{name: dinov2, grid: 24, weights: {dinov2_weights}}}"
+    weights = f"backbone={{name: dinov2, grid: 24, weights: {dinov2_small}}}"
     ended = m2n2("label", str(job), weights)
     assert ended.returncode == 0, ended.stderr
     assert "complete: 6 objects, 0 failed" in ended.stdout
@@ -85,11 +81,11 @@ def test_real_photos_on_s3_with_a_pretrained_model(s3: S3Server, tmp_path: Path,
     assert json.loads((tmp_path / "copy.json").read_text()) == coco.dataset
 
 
-def test_stable_diffusions_code_on_a_tiny_random_model(tmp_path: Path) -> None:
+def test_stable_diffusions_code_on_a_tiny_random_model(tmp_path: Path, tiny_sd2: Path, cluster: Cluster) -> None:
     store = Store(str(tmp_path))
-    weights = build_tiny_stable_diffusion(tmp_path / "tiny")
     job = tmp_path / "job.yaml"
     job.write_text(yaml.safe_dump(put_photos(store)))
-    ended = m2n2("label", str(job), "backbone.name=sd2", f"backbone.weights={weights}", "backbone.grid=24")
+    backbone = ("backbone.name=sd2", f"backbone.weights={tiny_sd2}", "backbone.grid=24")
+    ended = m2n2("label", str(job), *backbone, "workers.count=1", "--address", cluster.address)
     assert ended.returncode == 0, ended.stderr
     assert len(read_back(store, tmp_path).anns) == 6

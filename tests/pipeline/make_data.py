@@ -70,7 +70,7 @@ def put_dataset(store: Store, images: int) -> dict[str, Any]:
         "clicks": store.url("clicks/*.parquet"),
         "output": store.url("labels/"),
         "backbone": {"name": "colour", "grid": 16},
-        "workers": {"count": 2, "gpus": 0, "cpus": 1},
+        "workers": {"count": 1, "gpus": 0, "cpus": 1},
         "storage": {"endpoint_url": store.storage.endpoint_url},
         "shard_images": 2,
     }

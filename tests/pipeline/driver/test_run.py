@@ -44,7 +44,7 @@ def instances(job: Job, tmp_path: Path) -> COCO:
 
 @pytest.mark.usefixtures("local_ray")
 def test_every_object_gets_its_mask_by_two_workers(data: Store, tmp_path: Path) -> None:
-    job, result = label(put_dataset(data, images=6))
+    job, result = label(put_dataset(data, images=6) | {"workers": {"count": 2, "gpus": 0, "cpus": 1}})
     assert (result.outcome, result.exit_code, result.objects, result.failed) == ("complete", 0, 12, {})
     coco = instances(job, tmp_path)
     assert [image["file_name"] for image in coco.dataset["images"]] == [f"{n:04d}.png" for n in range(6)]
