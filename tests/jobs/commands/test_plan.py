@@ -61,7 +61,7 @@ def test_a_run_measures_its_rate_and_a_plan_uses_it(
     run_without_ray(monkeypatch)
     assert main(["label", str(job)]) == 0
     capsys.readouterr()
-    assert main(["plan", str(job), "--json", "output=labels-2"]) == 0
+    assert main(["plan", str(job), "--json", "output=labels-2", "workers.count=2"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["rate"]["images"], found["rate"]["output"]) == (20, f"{job.parent}/labels/")
     rate = found["rate"]["images"] / found["rate"]["worker_seconds"]
