@@ -16,10 +16,11 @@ def tell(error: Exception) -> tuple[int, str] | None:
     from pipeline.library.lease import LeaseHeld, LeaseLost
     from pipeline.plan import PlanMismatch
     from pipeline.storage.parquet import DamagedObject
+    from pipeline.storage.reach import LinkLocal
     from pipeline.storage.refusals import UnusableStorage, is_full, refusal
 
     theirs = (InvalidJob, InvalidClicks, InvalidTruth, InvalidWeights, InvalidAttention, InvalidDevice)
-    if isinstance(error, (*theirs, PlanMismatch, UnusableStorage, DamagedObject)):
+    if isinstance(error, (*theirs, PlanMismatch, UnusableStorage, DamagedObject, LinkLocal)):
         return BAD_INPUT, without_credentials(str(error))
     # Storage or a cluster that may be there again later, a library that is free later.
     if isinstance(error, ConnectionError | TimeoutError | LeaseHeld | LeaseLost):

@@ -10,7 +10,7 @@ from typing import Any
 
 import fsspec
 
-from pipeline.storage.reach import is_link_local
+from pipeline.storage.reach import LinkLocal, is_link_local
 from pipeline.storage.refusals import UnusableStorage
 
 
@@ -66,7 +66,7 @@ def _socket_to(address: Any) -> socket.socket:
     family, kind, protocol, _, place = address
     if is_link_local(str(place[0])):
         # No OSError: the library would take that for a connection that was refused, and try again.
-        raise ValueError(f"{place[0]} is a link-local address")
+        raise LinkLocal(f"{place[0]} is a link-local address")
     return socket.socket(family, kind, protocol)
 
 

@@ -18,10 +18,16 @@ OF_HOSTS = {"http", "https", "ftp", "sftp", "ssh", "smb", "webdav", "hdfs"}
 SAME_PROTOCOL = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "local": "file"}
 
 
+class LinkLocal(ValueError):
+    """An address that led to a link-local one, by its name or by a redirect."""
+
+
 def out_of_reach(address: str, own: Sequence[str]) -> str | None:
     """Why an image's address is refused, or None; `own` are the job's addresses. Keys without `://` are the root's."""
     if "::" in address:
         return "it is a chain of addresses"
+    if "\0" in address:
+        return "it has a zero byte"
     protocol = _protocol(address)
     if "://" not in address and not address.startswith("/"):
         return None

@@ -152,7 +152,7 @@ def _in_plain_terms(error: Exception) -> Exception | None:
     if (status := http_status(error)) is not None:
         kind = {401: PermissionError, 403: PermissionError, 404: FileNotFoundError, 410: FileNotFoundError}
         return kind.get(status, OSError)(_with_code(error))
-    if isinstance(error, ImportError):
+    if isinstance(error, ImportError | NotImplementedError):
         return UnusableStorage(describe(error))
     name = f"{type(error).__module__}.{type(error).__qualname__}"
     if name in ("botocore.exceptions.NoCredentialsError", "botocore.exceptions.PartialCredentialsError"):

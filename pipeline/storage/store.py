@@ -23,6 +23,7 @@ import fsspec.asyn
 
 from pipeline.storage.atomic_file import create_file, is_temporary, replace_file, temporary_beside
 from pipeline.storage.filesystem import Storage, filesystem
+from pipeline.storage.refusals import UnusableStorage
 from pipeline.storage.retry import retried, s3_code
 from pipeline.storage.witness import Trial, remember
 
@@ -229,6 +230,8 @@ class Store:
 
     def _locate(self, key: str) -> tuple[Any, str]:
         url = self.url(key)
+        if "\0" in url:
+            raise UnusableStorage(f"{url!r}: no storage has a zero byte in its names")
         protocol = url.split("://", 1)[0] if "://" in url else "file"
         fs = filesystem(protocol, self.storage)
         return fs, fs._strip_protocol(url)
