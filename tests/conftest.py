@@ -20,6 +20,7 @@ import pytest
 from filelock import FileLock
 
 from tests.faults.cluster import SESSION_TOKEN, Cluster
+from tests.faults.processes import AS_NICE_AS_ANYBODY
 from tests.s3_server import S3Server, use_credentials
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -31,6 +32,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 # Ray reads the token once a process: every Ray that tests of this process meet has to have the same.
 os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": SESSION_TOKEN})
+os.environ.update(AS_NICE_AS_ANYBODY)
 
 
 @pytest.fixture(scope="session")

@@ -13,12 +13,14 @@ from tests.s3_server import credentials
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE_S = 240.0
+# Ray's workers make way for everybody else (nice 15): beside a program that keeps all cores busy tests would starve.
+AS_NICE_AS_ANYBODY = {"RAY_worker_niceness": "0"}
 
 
 def clean_environment(more: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without what would connect to another Ray, with what workers need."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    return own | credentials() | {"PYTHONPATH": str(REPOSITORY)} | dict(more)
+    return own | credentials() | AS_NICE_AS_ANYBODY | {"PYTHONPATH": str(REPOSITORY)} | dict(more)
 
 
 def workers_among(processes: list[psutil.Process]) -> list[psutil.Process]:
