@@ -35,8 +35,9 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="m2n2-endings-") as name:
         commands = _commands(Path(name))
-        assert _run(commands["label"]) == 0, "the job to look at cannot be labelled"
-        assert _run(commands["nightly"]) == 0, "the library to look at cannot be labelled"
+        for first in ("label", "nightly"):  # what the others look at
+            ended = subprocess.run(_command(commands[first]), capture_output=True, text=True, check=False)
+            assert ended.returncode == 0, f"{first} ended with {ended.returncode}:\n{ended.stdout}{ended.stderr}"
         burners = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in range(options.busy)]
         try:
             for command in options.only or commands:
@@ -72,8 +73,12 @@ def _commands(here: Path) -> Mapping[str, Sequence[str]]:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    command = [sys.executable, "-m", "jobs.cli", *arguments]
-    return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode
+    nowhere = subprocess.DEVNULL
+    return subprocess.run(_command(arguments), stdout=nowhere, stderr=nowhere, check=False).returncode
+
+
+def _command(arguments: Sequence[str]) -> Sequence[str]:
+    return [sys.executable, "-m", "jobs.cli", *arguments]
 
 
 if __name__ == "__main__":
