@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -92,5 +93,23 @@ def test_sigterm_lets_running_shards_finish(labelling: Make, undisturbed: Labell
     assert driver.wait() == 1, driver.text()
     assert "stopped before all shards were done" in driver.text()
     assert not psutil.wait_procs(workers, timeout=60)[1], "a worker outlived its driver"
+    run.run(cluster)
+    run.assert_nothing_lost(undisturbed)
+
+
+@pytest.mark.slow  # the driver starts a Ray of its own, which no other test can share
+def test_a_signal_to_the_whole_process_group_reaches_the_driver_and_not_its_ray(
+    labelling: Make, undisturbed: Labelling, cluster: Cluster
+) -> None:
+    """As `timeout`, systemd and Kubernetes send it: running shards finish, and the outcome is told."""
+    run = labelling()
+    driver = run.start()
+    let_it_work(run, seed=0)
+    driver.look()
+    os.killpg(driver.process.pid, signal.SIGTERM)
+    assert driver.wait() == 1
+    assert "start the same job again to go on" in driver.text()
+    assert "Traceback" not in driver.text()
+
     run.run(cluster)
     run.assert_nothing_lost(undisturbed)
