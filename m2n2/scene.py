@@ -12,15 +12,16 @@ import torch
 
 from m2n2.attention_map import attention_maps
 from m2n2.errors import InvalidAttention, InvalidImage, InvalidPrompt, OperatorReleased
-from m2n2.flood_fill import difference, flood_fill
 from m2n2.full_size import carry_mask, working_image
+from m2n2.joint_reading import ClickMap, MappedClick, Reading, click_map, read_jointly
 from m2n2.kernels.bounded_cache import BoundedCache
 from m2n2.kernels.parallel import run_parallel
 from m2n2.markov_map import markov_maps, start_states
-from m2n2.nearest_neighbour import keep_apart, mark_points, object_distance, stability
+from m2n2.nearest_neighbour import keep_apart, mark_points, stability
 from m2n2.prompt import Point, Prompt
+from m2n2.refined.edit import edit
+from m2n2.refined.key_affinity import key_chain
 from m2n2.settings import Settings
-from m2n2.threshold import Candidates, point_threshold, scored_candidates
 from m2n2.transition import transition_operator
 from m2n2.upsampling import upsample
 
@@ -45,18 +46,6 @@ class Mask:
     mask: np.ndarray
     score: float
     thresholds: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class _ClickMap:
-    """What a click gives by itself, whatever the other clicks are."""
-
-    flooded_hw: np.ndarray
-    found: Candidates
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(array.nbytes for array in (self.flooded_hw, self.found.lambdas, self.found.edges))
 
 
 @dataclass(frozen=True)
@@ -94,7 +83,9 @@ class Scene:
 
         Args:
             image: (H, W, 3) uint8, RGB.
-            attention: (rows, columns, rows, columns) of its grid, or (N, N) of a square grid; rows are normalised.
+            attention: (rows, columns, rows, columns) of its grid, or (N, N) of a square grid; rows are normalised. With
+                `affinity="keys"` the keys, (layers, rows, columns, channels); `m2n2.backbones.reading.read_image` gives
+                what the settings read.
             settings: the algorithm's constants.
             overwrite_attention: let the operator use the attention's memory, which halves the peak.
 
@@ -104,11 +95,18 @@ class Scene:
         self.settings = settings or Settings()
         self._image_HW3 = _checked_image(image, self.settings.max_pixels)
         self._small_hw3 = working_image(self._image_HW3, self.settings.working_pixels)
-        attention_NN, self.grid = _as_matrix(attention)
-        self._device = attention_NN.device
-        self._point_maps: PointMaps | None = _point_maps(attention_NN, self.settings, overwrite_attention)
+        self._point_maps: PointMaps | None
+        if self.settings.affinity == "keys":
+            keys_LNC, self.grid = _as_keys(attention)
+            self._device = keys_LNC.device
+            self._point_maps = partial(key_chain(keys_LNC, self.settings).maps, settings=self.settings)
+        else:
+            attention_NN, self.grid = _as_matrix(attention)
+            self._device = attention_NN.device
+            self._point_maps = _point_maps(attention_NN, self.settings, overwrite_attention)
         self._markov_maps: BoundedCache[Pixel, np.ndarray] = BoundedCache(MARKOV_CACHE_BYTES)
-        self._clicks: BoundedCache[Pixel, _ClickMap] = BoundedCache(CLICK_CACHE_BYTES)
+        self._readings: BoundedCache[tuple[tuple[Pixel, bool], ...], Reading] = BoundedCache(CLICK_CACHE_BYTES)
+        self._clicks: BoundedCache[Pixel, ClickMap] = BoundedCache(CLICK_CACHE_BYTES)
 
     def advance(self, points: Sequence[Point]) -> None:
         """Run the Markov chain for all these points at once and keep their maps."""
@@ -196,7 +194,7 @@ class Scene:
         if group:
             yield group
 
-    def _click_maps(self, pixels: list[Pixel]) -> dict[Pixel, _ClickMap]:
+    def _click_maps(self, pixels: list[Pixel]) -> dict[Pixel, ClickMap]:
         maps = {pixel: click for pixel in pixels if (click := self._clicks.get(pixel)) is not None}
         missing = [pixel for pixel in dict.fromkeys(pixels) if pixel not in maps]
         at_once = self._maps_at_once()
@@ -208,31 +206,37 @@ class Scene:
                 self._clicks.put(pixel, click, click.size_bytes)
         return maps
 
-    def _click_map(self, item: tuple[Pixel, np.ndarray]) -> _ClickMap:
+    def _click_map(self, item: tuple[Pixel, np.ndarray]) -> ClickMap:
         pixel, map_hw = item
-        reading = flood_fill if self.settings.flood_fill else difference
-        flooded_hw = reading(map_hw, *self._small_pixel(pixel))
-        return _ClickMap(flooded_hw, scored_candidates(flooded_hw, self.settings))
+        return click_map(map_hw, *self._small_pixel(pixel), self.settings)
 
-    def _segment_object(self, clicks: dict[Pixel, _ClickMap], each: _Object) -> Mask:
-        labels = np.array(each.prompt.labels)
-        small_pixels = [self._small_pixel(pixel) for pixel in each.pixels]
-        thresholds = []
-        for pixel, label in zip(each.pixels, labels, strict=True):
-            click = clicks[pixel]
-            values = np.array([click.flooded_hw[y, x] for x, y in small_pixels])
-            own, other = values[labels == label], values[labels != label]
-            thresholds.append(point_threshold(click.found, own, other, self.settings))
-        distance_hw = object_distance(
-            [clicks[pixel].flooded_hw for pixel in each.pixels], [best.value for best in thresholds], each.prompt.labels
-        )
-        mask_hw = distance_hw <= 1
-        mark_points(mask_hw, small_pixels, each.prompt.labels)
-        mask_HW = carry_mask(mask_hw, self._small_hw3, self._image_HW3)
+    def _segment_object(self, clicks: dict[Pixel, ClickMap], each: _Object) -> Mask:
+        mapped = [
+            MappedClick(*self._small_pixel(pixel), label, clicks[pixel])
+            for pixel, label in zip(each.pixels, each.prompt.labels, strict=True)
+        ]
+        reading, distance_hw = read_jointly(mapped, self.settings)
+        if self.settings.more_clicks == "edit":
+            reading = self._edited(each, mapped)
+        mask_HW = carry_mask(reading.mask_hw, self._small_hw3, self._image_HW3)
         mark_points(mask_HW, each.pixels, each.prompt.labels)
         # No foreground point with a threshold above 0 means a mask of single pixels: stable, but nothing was found.
-        found = any(best.value > 0 for best, label in zip(thresholds, labels, strict=True) if label)
-        return Mask(mask_HW, stability(distance_hw) if found else 0.0, tuple(best.value for best in thresholds))
+        found = any(value > 0 for value, label in zip(reading.thresholds, each.prompt.labels, strict=True) if label)
+        return Mask(mask_HW, stability(distance_hw) if found else 0.0, reading.thresholds)
+
+    def _edited(self, each: _Object, mapped: list[MappedClick]) -> Reading:
+        """The clicks one after the other; what came of the first ones is kept for the next call."""
+        reading: Reading | None = None
+        for count in range(1, len(mapped) + 1):
+            key = tuple(zip(each.pixels[:count], each.prompt.labels[:count], strict=True))
+            known = self._readings.get(key)
+            if known is None:
+                joint, _ = read_jointly(mapped[:count], self.settings)
+                known = joint if reading is None else edit(reading, mapped[:count], joint)
+                self._readings.put(key, known, known.mask_hw.nbytes)
+            reading = known
+        assert reading is not None, "a prompt has a point"
+        return reading
 
 
 def _checked_image(image: np.ndarray, max_pixels: int) -> np.ndarray:
@@ -267,3 +271,11 @@ def _as_matrix(attention: torch.Tensor | np.ndarray) -> tuple[torch.Tensor, tupl
     if len(shape) == 2 and shape[0] == shape[1] and shape[0] > 0 and math.isqrt(shape[0]) ** 2 == shape[0]:
         return tensor, (math.isqrt(shape[0]), math.isqrt(shape[0]))
     raise InvalidAttention(f"attention must be (h, w, h, w), or (N, N) of a square grid, not {shape}")
+
+
+def _as_keys(keys: torch.Tensor | np.ndarray) -> tuple[torch.Tensor, tuple[int, int]]:
+    """Keys as (layers, N, channels) and their grid (rows, columns), without a copy."""
+    tensor = torch.from_numpy(np.require(keys, requirements="W")) if isinstance(keys, np.ndarray) else keys.detach()
+    if tensor.ndim != 4 or tensor.numel() == 0:
+        raise InvalidAttention(f"keys must be (layers, h, w, channels), not {tuple(tensor.shape)}")
+    return tensor.flatten(1, 2), (tensor.shape[1], tensor.shape[2])

@@ -60,6 +60,14 @@ class Settings:
             baseline, minus the logarithm of the point's row of the attention, without temperature and Sinkhorn.
         flood_fill: False leaves the flood fill out: a pixel's value is its difference from the prompt's pixel.
         score: factors of a candidate's score that count.
+        affinity: what the chain walks over: "attention", or "keys", likeness of the last layers' keys, for backbones
+            that give them (m2n2/refined/key_affinity.py); T, Sinkhorn's constants and `map` take no part then.
+        key_layers: how many layers' keys.
+        key_temperature: t of the keys' affinity.
+        threshold: "edge" is the paper's score; "central" also asks how central the click is, how much of the image's
+            border is inside, how large and how stable the candidate is (m2n2/refined/central_threshold.py).
+        more_clicks: "joint" reads all points at once, as the paper does; "edit" changes the last mask around each
+            new click and leaves the rest (m2n2/refined/edit.py).
     """
 
     temperature: float = 0.65
@@ -79,6 +87,11 @@ class Settings:
     map: Literal["markov", "attention"] = "markov"
     flood_fill: bool = True
     score: Score = Score()
+    affinity: Literal["attention", "keys"] = "attention"
+    key_layers: int = 3
+    key_temperature: float = 0.08
+    threshold: Literal["edge", "central"] = "edge"
+    more_clicks: Literal["joint", "edit"] = "joint"
 
     @classmethod
     def reference(cls) -> Settings:
@@ -101,7 +114,15 @@ class Settings:
             map="markov",
             flood_fill=True,
             score=Score(),
+            affinity="attention",
+            threshold="edge",
+            more_clicks="joint",
         )
+
+    @classmethod
+    def refined(cls) -> Settings:
+        """The head that goes beyond the paper; what was measured is in docs/quality.md."""
+        return cls(affinity="keys", threshold="central", more_clicks="edit")
 
     def identity(self) -> dict[str, Any]:
         """What decides the masks, as plain values: equal for equal settings, also across versions.

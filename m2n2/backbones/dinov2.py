@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,10 @@ class Dinov2:
         self.device = torch.device(device)
         self.grid = grid_shape(64 if grid is None else grid)
         model = load_transformers(Dinov2Model, weights, torch_dtype(dtype), attn_implementation=STOP_AT_LAST_LAYER)
-        for module in model.encoder.layer[-1].modules():
-            module.m2n2_is_last = True
+        self._recorder = _Recorder(last=len(model.encoder.layer) - 1)
+        for index, layer in enumerate(model.encoder.layer):
+            for module in layer.modules():
+                module.m2n2_layer, module.m2n2_recorder = index, self._recorder
         self._model = model.to(self.device)
         self._patch_pixels: int = model.config.patch_size
         self._mean = torch.tensor(IMAGENET_MEAN, device=self.device).view(1, 3, 1, 1)
@@ -61,6 +64,22 @@ class Dinov2:
         attention /= attention.sum(dim=1, keepdim=True)
         return attention.view(h, w, h, w)
 
+    @torch.no_grad()
+    def keys(self, image: np.ndarray, layers: int) -> torch.Tensor:
+        """Keys of the last layers, see `m2n2.backbones.protocol.KeyBackbone`."""
+        last = self._recorder.last
+        if not 1 <= layers <= last + 1:
+            raise ValueError(f"keys of {layers} layers, allowed: 1..{last + 1}, the layers of this model")
+        self._recorder.first = last + 1 - layers
+        try:
+            self._last_layer(self._pixels(image))
+            kept = torch.stack(self._recorder.keys)  # (layers, heads, 1 + N, d)
+        finally:
+            self._recorder.first = last + 1
+            self._recorder.keys = []
+        h, w = self.grid
+        return kept[:, :, 1:].transpose(1, 2).reshape(layers, h, w, -1).float()
+
     def _pixels(self, image: np.ndarray) -> torch.Tensor:
         h, w = self.grid
         resized = area_resize(image, (h * self._patch_pixels, w * self._patch_pixels))  # (14 h, 14 w, 3)
@@ -73,6 +92,15 @@ class Dinov2:
         except _LastLayerReached as reached:
             return reached.query[0], reached.key[0], reached.scale
         raise RuntimeError("the model ended without reaching the attention of its last layer")
+
+
+@dataclass
+class _Recorder:
+    """Which layers' keys are kept while the model runs: from `first` to `last`, none by default."""
+
+    last: int
+    first: int = 1 << 30
+    keys: list[torch.Tensor] = field(default_factory=list)  # (heads, tokens, d) each
 
 
 class _LastLayerReached(Exception):
@@ -91,7 +119,10 @@ def _stop_at_last_layer(
     **options: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """An attention function of transformers; q, k and v are (batch, heads, tokens, d)."""
-    if getattr(module, "m2n2_is_last", False):
+    recorder: _Recorder = module.m2n2_recorder  # type: ignore[assignment]
+    if module.m2n2_layer >= recorder.first:  # type: ignore[operator]
+        recorder.keys.append(key[0])
+    if module.m2n2_layer == recorder.last:
         raise _LastLayerReached(query, key, options["scaling"])
     output: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     return output

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,5 +24,25 @@ class Backbone(Protocol):
 
         Returns:
             (h, w, h, w) float32 on `device`; every row `[i, j]` sums to 1.
+        """
+        ...
+
+
+@runtime_checkable
+class KeyBackbone(Protocol):
+    """A backbone that also gives its last layers' keys, for `affinity: keys`."""
+
+    def keys(self, image: np.ndarray, layers: int) -> torch.Tensor:
+        """Keys of one image's cells in the last layers, all heads beside each other, without a class token.
+
+        Args:
+            image: (H, W, 3) uint8, RGB.
+            layers: how many layers, from the last one back.
+
+        Returns:
+            (layers, h, w, C) float32 on `device`.
+
+        Raises:
+            ValueError: more layers than the model has, or none.
         """
         ...

@@ -80,12 +80,13 @@ def make_method(job: Job, method: str) -> MakeReady:
 
 def _m2n2(job: Job) -> MakeReady:
     from m2n2 import Scene
+    from m2n2.backbones.reading import read_image
 
     backbone = load_model(job)
 
     def ready(image_HW3: np.ndarray) -> ReadyScene:
-        attention = backbone.attention(image_HW3)
-        return ReadyScene(Scene(image_HW3, attention, job.settings, overwrite_attention=True))
+        read = read_image(backbone, image_HW3, job.settings)
+        return ReadyScene(Scene(image_HW3, read, job.settings, overwrite_attention=True))
 
     return ready
 

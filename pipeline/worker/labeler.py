@@ -169,8 +169,11 @@ class Labeler:
 
     def _scene(self, pixels: np.ndarray, prompts: Sequence[Prompt]) -> Scene:
         from m2n2 import Scene
+        from m2n2.backbones.reading import read_image
 
-        scene = Scene(pixels, self._backbone.attention(pixels), self._job.settings, overwrite_attention=True)
+        scene = Scene(
+            pixels, read_image(self._backbone, pixels, self._job.settings), self._job.settings, overwrite_attention=True
+        )
         scene.advance([point for prompt in prompts for point in prompt.points])
         scene.release_operator()
         return scene

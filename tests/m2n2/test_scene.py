@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m2n2 import Prompt, Scene, Settings
+from m2n2 import Prompt, Scene, Settings, joint_reading
 from m2n2 import scene as module
 from m2n2.errors import InvalidAttention, InvalidImage, InvalidPrompt, OperatorReleased
 from tests.m2n2 import oracle, synthetic
@@ -185,9 +185,9 @@ class TestReuse:
         )
         floods: list[tuple[int, int]] = []
         monkeypatch.setattr(
-            module,
+            joint_reading,
             "flood_fill",
-            lambda map_hw, x, y, original=module.flood_fill: (floods.append((x, y)), original(map_hw, x, y))[1],
+            lambda map_hw, x, y, original=joint_reading.flood_fill: (floods.append((x, y)), original(map_hw, x, y))[1],
         )
         scene.segment([Prompt([(9, 9), (20, 20)], [True, False])])
         scene.segment([Prompt([(9, 9), (20, 20), (30, 10)], [True, False, True])])

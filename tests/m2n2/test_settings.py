@@ -24,7 +24,16 @@ def test_settings_cannot_be_changed() -> None:
 
 def test_a_constant_of_a_later_version_is_in_the_identity_only_where_it_is_not_the_default() -> None:
     first = asdict(Settings())
-    for added in ("map", "flood_fill", "score"):
+    for added in (
+        "map",
+        "flood_fill",
+        "score",
+        "affinity",
+        "key_layers",
+        "key_temperature",
+        "threshold",
+        "more_clicks",
+    ):
         del first[added]
     assert Settings().identity() == first
     changed = Settings(temperature=0.5, map="attention", score=Score(edge=False))

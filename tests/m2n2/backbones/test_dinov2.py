@@ -81,3 +81,22 @@ def test_stops_at_the_last_layers_attention(monkeypatch, tiny, golden_photos):
     backbone._model.encoder.layer[-1].mlp.register_forward_hook(lambda *_: pytest.fail("ran past the attention"))
     backbone.attention(golden_photos[0])
     assert len(passed) == 2  # three layers, of which the last only gives q and k
+
+
+def test_keys_are_those_of_the_last_layers_run_to_their_end(tiny, golden_photos):
+    model = Dinov2Model.from_pretrained(tiny)
+    expected = []
+    for name, module in model.named_modules():
+        if name.endswith((".key", ".k_proj")):
+            module.register_forward_hook(lambda _module, _inputs, output: expected.append(output))
+    backbone = Dinov2(tiny, grid=(5, 7))
+    with torch.no_grad():
+        model(backbone._pixels(golden_photos[0]))
+    found = backbone.keys(golden_photos[0], 2)
+    assert found.shape == (2, 5, 7, 32)
+    for layer, key in zip(found, expected[1:], strict=True):
+        torch.testing.assert_close(layer.reshape(35, 32), key[0, 1:], atol=1e-5, rtol=1e-4)
+    fresh = Dinov2(tiny, grid=(5, 7)).attention(golden_photos[0])
+    torch.testing.assert_close(backbone.attention(golden_photos[0]), fresh)
+    with pytest.raises(ValueError, match=r"keys of 4 layers, allowed: 1..3"):
+        backbone.keys(golden_photos[0], 4)

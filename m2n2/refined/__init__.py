@@ -1,0 +1,1 @@
+"""What goes beyond the paper, one idea a file: `Settings.refined()`; measured in docs/quality.md."""
