@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from m2n2.attention_map import attention_maps
+from m2n2.clicked import ClickMap, MappedClick, Reading
 from m2n2.errors import InvalidAttention, InvalidImage, InvalidPrompt, OperatorReleased
 from m2n2.full_size import carry_mask, working_image
-from m2n2.joint_reading import ClickMap, MappedClick, Reading, click_map, read_jointly
+from m2n2.joint_reading import click_map, read_jointly
 from m2n2.kernels.bounded_cache import BoundedCache
 from m2n2.kernels.parallel import run_parallel
 from m2n2.markov_map import markov_maps, start_states
