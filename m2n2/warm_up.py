@@ -15,7 +15,9 @@ from m2n2.settings import Settings
 
 def warm_up(settings: Settings) -> None:
     """Segment a tiny grey image, which needs every kernel that `settings` use."""
-    scene = Scene(np.zeros((64, 64, 3), np.uint8), torch.full((8, 8, 8, 8), 1 / 64), settings)
+    keys = torch.randn(settings.key_layers, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    attention = torch.full((8, 8, 8, 8), 1 / 64)
+    scene = Scene(np.zeros((64, 64, 3), np.uint8), keys if settings.affinity == "keys" else attention, settings)
     scene.segment([Prompt([(32.0, 32.0)], [True])])
 
 

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from m2n2.backbones import BUILT_IN
-from m2n2.errors import InvalidDevice
+from m2n2.errors import InvalidAttention, InvalidDevice
 from pipeline.config import Job
 from pipeline.weights.node_cache import weights_on_this_node
 
@@ -19,15 +19,17 @@ def load_model(job: Job) -> Backbone:
 
     Raises:
         InvalidDevice: the job gives its workers GPUs, and PyTorch sees none.
+        InvalidAttention: the job's settings read keys, and the backbone gives none.
         InvalidWeights, ValueError: as `m2n2.backbones.load_backbone`.
     """
     import torch
 
     from m2n2.backbones import load_backbone
+    from m2n2.backbones.protocol import KeyBackbone
 
     torch.set_num_threads(max(1, int(job.workers.cpus)))
     backbone = job.backbone
-    return load_backbone(
+    model = load_backbone(
         backbone.name,
         weights=_weights(job),
         device=_device_name(job),
@@ -36,6 +38,12 @@ def load_model(job: Job) -> Backbone:
         sha256=backbone.sha256,
         **backbone.options,
     )
+    if job.settings.affinity == "keys" and not isinstance(model, KeyBackbone):
+        raise InvalidAttention(
+            f"settings.affinity: found 'keys', which backbone {backbone.name} does not give; "
+            "allowed: attention, or a backbone with keys such as dinov2"
+        )
+    return model
 
 
 def _device_name(job: Job) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from m2n2 import Settings
+from m2n2.warm_up import warm_up
+
 CODE = """
 import sys
 import numpy as np, torch
@@ -32,3 +35,7 @@ assert compiled() == before, (before, compiled())
 def test_an_image_after_it_compiles_nothing() -> None:
     ended = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
+
+
+def test_settings_that_read_keys_are_warmed_up_with_keys() -> None:
+    warm_up(Settings.refined())

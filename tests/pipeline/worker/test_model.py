@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from m2n2.errors import InvalidDevice
+from m2n2.errors import InvalidAttention, InvalidDevice
 from pipeline.config import parse_job
 from pipeline.worker.model import load_model
 
@@ -32,3 +32,10 @@ def test_a_gpu_that_was_granted_and_is_seen_is_used(monkeypatch: pytest.MonkeyPa
     document: dict[str, Any] = {"images": "a", "clicks": "b", "output": "c", "workers": {"gpus": 0.5}}
     load_model(parse_job(document | {"backbone": {"name": "colour"}}, "job"))
     assert asked == ["cuda"]
+
+
+def test_keys_that_the_backbone_does_not_give_are_refused_before_any_image() -> None:
+    document: dict[str, Any] = {"images": "a", "clicks": "b", "output": "c", "workers": {"gpus": 0}}
+    document |= {"backbone": {"name": "colour"}, "settings": {"affinity": "keys"}}
+    with pytest.raises(InvalidAttention, match=r"settings.affinity: found 'keys'.*colour does not give.*dinov2"):
+        load_model(parse_job(document, "job"))
