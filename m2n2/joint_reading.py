@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from m2n2.clicked import ClickMap, MappedClick, Reading
 from m2n2.flood_fill import difference, flood_fill
 from m2n2.nearest_neighbour import mark_points, object_distance
 from m2n2.refined.central_threshold import binned_candidates, central_candidates
+from m2n2.refined.clicked import ClickMap, MappedClick, Reading
 from m2n2.settings import Settings
 from m2n2.threshold import point_threshold, scored_candidates
 

