@@ -9,18 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
 
 from pipeline.failure import Failure
 from pipeline.parts import PART_NAME, ForeignPart, Row, error_of, part_key, read_part
 from pipeline.plan import Plan, read_shard
+from pipeline.provenance import read_provenance
 from pipeline.storage.store import Store
 
 # Version 0.1 wrote masks without a pixel as masks.
 EMPTY: Row = {"rle": None, "bbox": None, "area": None, "score": None} | {
     "error": error_of(Failure("empty_mask", "no pixel of the image is on the object"))
 }
+STORED_AS = {"provenance": "clicks_digest"}
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def newest_rows(
     All attempts are sorted by image, so they are merged as they are read and memory does not grow with the run.
 
     Args:
-        columns: what is needed besides image, object, area and error; None: everything.
+        columns: what is needed besides image, object, area and error; None: every column. "provenance" gives each row
+            its Provenance.
         against_plan: compare every part with its shard's plan, object by object.
 
     Raises:
@@ -116,7 +119,10 @@ def _images(
     images_before = list(accumulate((shard.images for shard in plan.shards), initial=0))
     objects_before = list(accumulate((shard.objects for shard in plan.shards), initial=0))
     for shard in sorted(attempt.sizes):
-        rows: list[Row] = read_part(store, plan, shard, columns).to_pylist()
+        table = read_part(store, plan, shard, columns and [STORED_AS.get(name, name) for name in columns])
+        rows: list[Row] = table.to_pylist()
+        if columns and "provenance" in columns:
+            _add_provenance(rows, table.schema.metadata, plan)
         if against_plan:
             _check_against_plan(store, plan, shard, rows)
         for number, row in enumerate(rows, start=objects_before[shard] + 1):
@@ -128,6 +134,12 @@ def _images(
             raise _foreign(store, plan, shard, len(rows))
         for number, members in enumerate(images, start=images_before[shard] + 1):
             yield LabelledImage(number, members)
+
+
+def _add_provenance(rows: Sequence[Row], metadata: Mapping[bytes, bytes] | None, plan: Plan) -> None:
+    of_part = read_provenance(metadata, lambda: plan)
+    for row in rows:
+        row["provenance"] = replace(of_part, clicks=row.pop("clicks_digest", None))
 
 
 def _check_against_plan(store: Store, plan: Plan, shard: int, rows: Sequence[Row]) -> None:

@@ -20,6 +20,7 @@ from pycocotools import mask as coco_mask
 from pipeline.clicks import ObjectClicks
 from pipeline.failure import Failure
 from pipeline.plan import ImageClicks, Plan, PlanMismatch
+from pipeline.provenance import clicks_digest, part_metadata
 from pipeline.storage.parquet import read_parquet
 from pipeline.storage.store import Store
 
@@ -40,6 +41,7 @@ PART = pa.schema(
         ("clicks", pa.int32()),
         ("seconds", pa.float32()),
         ("error", ERROR),
+        ("clicks_digest", pa.string()),  # see pipeline/provenance.py; version 0.1 has none
     ]
 )
 PART_NAME = re.compile(r"parts/shard-(\d{5,})\.parquet$")
@@ -94,11 +96,15 @@ def commit_part(store: Store, plan: Plan, shard: int, images: Sequence[ImageClic
         ValueError: the rows are not exactly the shard's objects: a defect, and nothing is written.
     """
     by_object = {(row["image"], row["object"]): row for row in rows}
-    wanted = [(each.image, each.object) for image in images for each in image.objects]
+    digests = {(each.image, each.object): clicks_digest(each) for image in images for each in image.objects}
+    wanted = list(digests)
     if len(rows) != len(wanted) or by_object.keys() != set(wanted):
         raise ValueError(f"shard {shard}: {len(rows)} rows do not account for its {len(wanted)} objects, each once")
     metadata = {"fingerprint": plan.fingerprint, "shard": str(shard), "shards": plan.shards_digest}
-    table = pa.Table.from_pylist([by_object[key] for key in wanted], schema=PART.with_metadata(metadata))
+    table = pa.Table.from_pylist(
+        [by_object[key] | {"clicks_digest": digest} for key, digest in digests.items()],
+        schema=PART.with_metadata(metadata | part_metadata(plan)),
+    )
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     if not store.put_new(part_key(plan.root, shard), sink.getvalue().to_pybytes()):

@@ -18,7 +18,8 @@ class Labels:
         parts_digest: of the list of parts that is read: two exports with the same one have the same content.
         categories: identifier of every category.
         images: called with the columns that are needed besides image and object; gives the images in the order of
-            their identifiers, the same at every call. Rows without `rle` have no mask.
+            their identifiers, the same at every call. Rows without `rle` have no mask. The column "provenance" is each
+            mask's `pipeline.provenance.Provenance`.
         missing: keys of parts that should be there and are not: what they hold is left out.
     """
 

@@ -7,6 +7,8 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 
@@ -18,7 +20,8 @@ from pipeline.library.index import Index, open_database, stream
 from pipeline.library.ledger import read_state
 from pipeline.library.registry import Registry
 from pipeline.parts import PART
-from pipeline.plan import fingerprint_of
+from pipeline.plan import Plan, PlanDamaged, fingerprint_of, load_plan
+from pipeline.provenance import Provenance, read_provenance
 from pipeline.storage.parquet import read_parquet
 from pipeline.storage.store import Store
 
@@ -36,40 +39,57 @@ def labels_of_library(library: Store) -> Iterator[Labels]:
         Index(library, state.index_keys) as index,
         open_database(Path(directory) / "masks.duckdb") as database,
     ):
-        keys, missing = _gather_masks(library, index, database)
+        keys, missing, provenances = _gather_masks(library, index, database)
         _number(Registry(database, library, state.registry_keys), database)
         yield Labels(
             fingerprint=fingerprint_of({"index": state.index_keys}),
             parts_digest=hashlib.sha256(json.dumps(keys).encode()).hexdigest(),
             categories=dict(database.execute("SELECT category, id FROM category_ids ORDER BY id").fetchall()),
-            images=lambda columns: _by_image(database, columns),
+            images=lambda columns: _by_image(database, columns, provenances),
             missing=missing,
         )
 
 
-def _gather_masks(library: Store, index: Index, database: duckdb.DuckDBPyConnection) -> tuple[list[str], list[str]]:
-    """Fill the table `unsorted`, a part in memory at a time; returns the keys of all parts and of the missing ones."""
+def _gather_masks(
+    library: Store, index: Index, database: duckdb.DuckDBPyConnection
+) -> tuple[list[str], list[str], list[Provenance]]:
+    """Fill the table `unsorted`, a part in memory at a time.
+
+    Returns:
+        The keys of all parts, those of the missing ones, and the provenances that `unsorted.provenance` numbers.
+    """
     database.execute(
         """CREATE TABLE alive AS SELECT image, object, part FROM read_parquet(?)
            WHERE reason IS NULL AND NOT removed ORDER BY part""",
         [str(index.path)],
     )
     database.register("no_masks", PART.empty_table())
-    database.execute("CREATE TABLE unsorted AS SELECT * FROM no_masks")
+    database.execute("CREATE TABLE unsorted AS SELECT *, 0 AS provenance FROM no_masks")
     keys = [key for (key,) in database.execute("SELECT DISTINCT part FROM alive ORDER BY part").fetchall()]
     missing: list[str] = []
+    provenances: dict[Provenance, int] = {}
+    plan_of_run = cache(partial(_plan_of_run, library))
     for key in keys:
         try:
-            database.register("part_rows", read_parquet(library.read(key), library.url(key)))
+            part = read_parquet(library.read(key), library.url(key))
         except FileNotFoundError:
             missing.append(key)
             continue
+        of_part = read_provenance(part.schema.metadata, partial(plan_of_run, key.partition("parts/")[0]))
+        database.register("part_rows", part)
         database.execute(
-            """INSERT INTO unsorted SELECT part_rows.*
+            """INSERT INTO unsorted BY NAME SELECT part_rows.*, ? AS provenance
                FROM part_rows JOIN (FROM alive WHERE part = ?) USING (image, object)""",
-            [key],
+            [provenances.setdefault(of_part, len(provenances)), key],
         )
-    return keys, missing
+    return keys, missing, list(provenances)
+
+
+def _plan_of_run(library: Store, root: str) -> Plan:
+    plan = load_plan(library, root)
+    if plan is None:
+        raise PlanDamaged(f"{library.url(root)}plan/plan.json: is gone; parts were made for it")
+    return plan
 
 
 def _number(registry: Registry, database: duckdb.DuckDBPyConnection) -> None:
@@ -87,8 +107,16 @@ def _number(registry: Registry, database: duckdb.DuckDBPyConnection) -> None:
     database.execute("DROP TABLE unsorted")
 
 
-def _by_image(database: duckdb.DuckDBPyConnection, columns: Sequence[str]) -> Iterator[LabelledImage]:
+def _by_image(
+    database: duckdb.DuckDBPyConnection, columns: Sequence[str], provenances: Sequence[Provenance]
+) -> Iterator[LabelledImage]:
+    if "provenance" in columns:
+        columns = [*columns, "clicks_digest"]
     wanted = ", ".join(dict.fromkeys(["image", "object", "area", "error", *columns]))
     query = f"SELECT {wanted}, id, image_id FROM masks ORDER BY image_id, id"
     for image_id, rows in groupby(stream(database.cursor(), query), key=lambda row: int(row["image_id"])):
-        yield LabelledImage(image_id, list(rows))
+        members = list(rows)
+        if "provenance" in columns:
+            for row in members:
+                row["provenance"] = replace(provenances[row["provenance"]], clicks=row.pop("clicks_digest"))
+        yield LabelledImage(image_id, members)

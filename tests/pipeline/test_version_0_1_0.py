@@ -19,10 +19,14 @@ import pytest
 import yaml
 
 from jobs.cli import main
+from pipeline.attempts import all_attempts
 from pipeline.config import Job, load_job, parse_job
 from pipeline.driver.progress import read_status
 from pipeline.driver.run import run
+from pipeline.export.labels import labels_of_run
+from pipeline.frozen_parts import freeze_parts
 from pipeline.library.config import Nightly, parse_nightly
+from pipeline.library.export import labels_of_library
 from pipeline.library.ledger import read_state
 from pipeline.library.nights import run_nights
 from pipeline.plan import find_or_make_plan
@@ -146,6 +150,20 @@ def test_a_library_finishes_its_open_night_and_grows(old: Path, inputs: dict[str
     assert before.items() <= frozen(library).items()
     states = [night.state for night in read_state(Store(str(library))).nights]
     assert states == ["finished", "abandoned", "finished", "finished", "finished"]
+
+
+def test_its_masks_say_where_they_come_from_as_far_as_their_plans_know(old: Path) -> None:
+    run, library = Store(str(old / "complete")), Store(str(old / "library"))
+    attempts = all_attempts(run)
+    labels = labels_of_run(freeze_parts(run, attempts))
+    found = {row["provenance"] for image in labels.images(["provenance"]) for row in image.rows}
+    assert {each.run for each in found} == {plan.fingerprint for plan in attempts}
+    with labels_of_library(library) as of_library:
+        found |= {row["provenance"] for image in of_library.images(["provenance"]) for row in image.rows}
+    assert {(each.backbone, each.weights, each.version, each.clicks) for each in found} == {
+        ("colour", None, None, None)
+    }
+    assert len({each.run for each in found}) == len(attempts) + 2  # two nights that are finished
 
 
 def test_a_plan_of_local_files_is_still_its_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

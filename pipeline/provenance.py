@@ -1,0 +1,68 @@
+"""Where a mask comes from: the run, what made it, and the clicks that it was made of.
+
+What is the same for all masks of a part stands in the part's file once, in its metadata; the digest of an object's
+clicks stands in the object's row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+
+from m2n2 import __version__
+from pipeline.clicks import ObjectClicks
+from pipeline.plan import ADDED_LATER, Plan, fingerprint_of
+
+KEY = "provenance"
+CLICKS_DIGITS = 16
+# Of a plan's identity, what decides masks whatever the images and the clicks are.
+SETTINGS = ("head_version", "orientation", "backbone", "settings")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where one mask comes from.
+
+    Attributes:
+        run: fingerprint of the plan of its run: clicks, images, settings, backbone and weights together.
+        backbone: name of the backbone.
+        weights: sha256 of its weights; None for a backbone without weights.
+        settings: sha256 of the settings and of the backbone's options, as they stand in the plan.
+        version: of the code that made the mask; None in parts of version 0.1, which do not say.
+        clicks: first 16 digits of the sha256 of the object's clicks; None in parts of version 0.1.
+    """
+
+    run: str
+    backbone: str
+    weights: str | None
+    settings: str
+    version: str | None = None
+    clicks: str | None = None
+
+
+def clicks_digest(clicks: ObjectClicks) -> str:
+    """Of the object's clicks in their order, as they were planned: x, y and label."""
+    values = [[click["x"], click["y"], click["label"]] for click in clicks.clicks]
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:CLICKS_DIGITS]
+
+
+def planned_provenance(plan: Plan) -> Provenance:
+    """What a plan says of the masks that are made for it."""
+    identity = ADDED_LATER | dict(plan.identity)
+    settings = fingerprint_of({key: identity.get(key) for key in SETTINGS})
+    return Provenance(plan.fingerprint, identity["backbone"]["name"], identity["weights"], settings)
+
+
+def part_metadata(plan: Plan) -> dict[str, str]:
+    """What stands in the metadata of a part that this code writes."""
+    shared = asdict(replace(planned_provenance(plan), version=__version__))
+    del shared["clicks"]
+    return {KEY: json.dumps(shared)}
+
+
+def read_provenance(metadata: Mapping[bytes, bytes] | None, plan: Callable[[], Plan]) -> Provenance:
+    """Of a part's metadata; what an older part does not say, its plan does, which is asked for only then."""
+    written = (metadata or {}).get(KEY.encode())
+    return Provenance(**json.loads(written)) if written else planned_provenance(plan())
