@@ -1,0 +1,1 @@
+"""What people start to look at a run or a library."""
