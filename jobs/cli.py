@@ -20,6 +20,7 @@ from jobs.commands.evaluate import evaluate
 from jobs.commands.export import export
 from jobs.commands.init import init
 from jobs.commands.label import label
+from jobs.commands.looking.report import report
 from jobs.commands.looking.review import review
 from jobs.commands.nightly import nightly
 from jobs.commands.plan import plan
@@ -100,6 +101,7 @@ app.command()(nightly)
 app.command()(status)
 app.command()(export)
 app.command()(review)
+app.command()(report)
 app.command()(evaluate)
 app.add_typer(weights, name="weights")
 app.command()(check_backbone)

@@ -121,6 +121,7 @@ class Job(BaseModel):
     shard_images: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = "auto"
     orientation: Literal["stored", "displayed"] = "stored"
     allow_images_outside_root: bool = False
+    report: bool = False
     storage: Annotated[Storage, Field(default_factory=Storage)]
     limits: Limits = Limits()
     export: tuple[Literal["coco"], ...] = ("coco",)

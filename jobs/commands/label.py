@@ -65,6 +65,10 @@ def label_job(
     from pipeline.forecast.rates import RateMeter, keep_rate
     from pipeline.plan import find_or_make_plan
 
+    if job.report:
+        from pipeline.review.report.report import check_installed
+
+        check_installed()  # what the page needs, before hours of work
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -86,4 +90,8 @@ def label_job(
     send_notice({"text": f"m2n2 label {job.output} {text}"} | outcome)
     for line in filter(None, [result.message, *result.exports]):
         say(line)
+    if job.report:
+        from pipeline.review.report.report import report_at
+
+        say(report_at(job.output_store, job.output_store))
     return result.exit_code

@@ -18,6 +18,7 @@ from jobs.notice import notice_of_errors, send_notice
 
 if TYPE_CHECKING:
     from pipeline.config import Job
+    from pipeline.library.config import Nightly
     from pipeline.library.nights import Wishes
     from pipeline.library.report import NightReport
 
@@ -58,6 +59,10 @@ def _nightly(config: str, date: str | None, address: str | None, wishes: Wishes)
     from pipeline.library.nights import run_nights
 
     night = load_nightly(config)
+    if night.job.report:
+        from pipeline.review.report.report import check_installed
+
+        check_installed()  # what the page needs, before hours of work
     date = _checked_date(date)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -75,7 +80,17 @@ def _nightly(config: str, date: str | None, address: str | None, wishes: Wishes)
         say(text)
         if report.outcome != "nothing_new":
             send_notice({"text": f"m2n2 nightly {night.growth.library} {text}"} | asdict(report))
+    _make_page(night, reports[-1])
     return max(report.exit_code for report in reports)
+
+
+def _make_page(night: Nightly, report: NightReport) -> None:
+    """The library's page as the night left it, in the night's folder."""
+    if night.job.report and report.diff and report.run:
+        from pipeline.review.report.report import report_at
+        from pipeline.storage.store import Store
+
+        say(report_at(night.store, Store(report.run, night.job.storage)))
 
 
 def report_text(report: NightReport) -> str:

@@ -123,6 +123,10 @@ class ReviewQueue:
         query = f"SELECT {columns}, pick FROM queue {kind} (SELECT rank, pick FROM picks) USING (rank) ORDER BY rank"
         return stream(self._database.cursor(), query)
 
+    def select(self, query: str) -> list[dict[str, Any]]:
+        """The rows of a query over the table `queue`: QUEUE but for `pick`, with the first `reason` of each object."""
+        return list(stream(self._database.cursor(), query))
+
     def counts(self) -> dict[str, int]:
         """Objects by reason, in the order of REASONS; an object may have several."""
         rows = self._database.execute("SELECT unnest(reasons) AS reason, count(*) FROM queue GROUP BY 1").fetchall()
