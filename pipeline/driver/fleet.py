@@ -17,6 +17,7 @@ from pipeline.describe import describe
 from pipeline.driver.events import Cause, Done, Event, Lost, Unavailable
 from pipeline.driver.nodes import Nodes, NoWorkers
 from pipeline.driver.room import Room, find_room, free
+from pipeline.driver.waiting import Starting, why_waiting
 from pipeline.parts import ForeignPart
 from pipeline.plan import Plan, PlanDamaged
 from pipeline.storage.refusals import UnusableStorage, refusal
@@ -122,18 +123,12 @@ class Fleet:
         return sum(worker.ready for worker in self._workers)
 
     def waiting(self) -> str:
-        """Why no worker is ready, for people: what is asked, what there is, since when; empty where one is."""
-        if self.ready_workers or not self._workers:
+        """As `why_waiting`; empty where a worker is ready."""
+        if self.ready_workers:
             return ""
-        placed = [worker for worker in self._workers if worker.place is not None]
-        if placed:
-            waited_s = time.monotonic() - min(worker.since_s for worker in placed)
-            return f"{len(placed)} workers load their model, for {waited_s:.0f} s"
-        asked = self._job.workers
-        waited_s = time.monotonic() - min(worker.since_s for worker in self._workers)
-        gpus = f"{asked.gpus:g} GPUs and " if asked.gpus else ""
-        found = f"the cluster has {self._room}, of which {free()} are free"
-        return f"no room for a worker for {waited_s:.0f} s: each asks for {gpus}{asked.cpus:g} CPUs; {found}"
+        now = time.monotonic()
+        starting = [Starting(now - worker.since_s, worker.place is not None) for worker in self._workers]
+        return why_waiting(starting, self._job.workers, self._room, free() if starting else "")
 
     @property
     def busy(self) -> bool:
