@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -82,7 +83,12 @@ class Store:
 
     def check(self) -> None:
         """Raise UnusableStorage where nothing of this root can be reached from this process; no request is made."""
-        self._locate("")
+        fs, _ = self._locate("")
+        if _is_local(fs) and sys.getfilesystemencoding() != "utf-8":
+            raise UnusableStorage(
+                f"{self.root}: names of files are {sys.getfilesystemencoding()} in this process; "
+                "allowed: utf-8 (PYTHONUTF8=1 in the environment of `ray start`)"
+            )
 
     def exists(self, key: str) -> bool:
         """Whether the key is there now."""

@@ -66,6 +66,7 @@ class Labeler:
         """
         _wait_for_exit(old_pids)
         self._job.image_store.check()
+        self._store.check()
         from m2n2.backbones.check import check_backbone
         from m2n2.warm_up import warm_up
 

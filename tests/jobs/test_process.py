@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.storage.store import Store
-from tests.pipeline.make_data import put_dataset
+from tests.pipeline.make_data import click_rows, encode, parquet, picture, put_dataset
 
 HELLO_AND_END = """
 import atexit, sys, threading
@@ -73,3 +75,27 @@ def test_a_place_that_is_not_ascii_is_planned_and_told_in_a_locale_that_has_no_s
     ended = run(f"-m jobs.cli plan {tmp_path}/job.yaml", **ASCII)
     assert ended.returncode == 0, ended.stderr
     assert "фото ü" in ended.stdout
+
+
+@pytest.mark.slow  # a Ray of its own, for a locale of its own
+def test_a_photo_that_is_not_ascii_is_labelled_in_a_locale_that_has_no_such_letters(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.put("photos/фото ü/лама.png", encode(picture()))
+    document = put_dataset(store, images=1)
+    store.put("clicks/c.parquet", parquet(click_rows("фото ü/лама.png")))
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    ended = run(f"-m jobs.cli label {tmp_path}/job.yaml", **ASCII)
+    assert ended.returncode == 0, ended.stderr
+    exported = json.loads(store.read("labels/export/coco/instances.json"))
+    assert sorted(image["file_name"] for image in exported["images"]) == ["0000.png", "фото ü/лама.png"]
+    assert len(exported["annotations"]) == 4
+    ended = run(f"-m jobs.cli status {tmp_path}/labels", **ASCII)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_a_process_that_cannot_name_such_a_file_says_so(tmp_path: Path) -> None:
+    (tmp_path / "check.py").write_text(f"from pipeline.storage.store import Store\nStore({str(tmp_path)!r}).check()")
+    ended = run(str(tmp_path / "check.py"), **ASCII)
+    assert ended.returncode == 1
+    assert "names of files are ascii in this process; allowed: utf-8 (PYTHONUTF8=1" in ended.stderr
+    assert run(str(tmp_path / "check.py")).returncode == 0
