@@ -18,7 +18,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own in memory, of a few pages."""
     place = tmp_path / "small"
     place.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "none", place], capture_output=True, check=False)
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "none", place], capture_output=True, check=False)
     if made.returncode:
         pytest.skip(f"only the administrator can make a small disk: {made.stderr.decode()}")
     yield place
@@ -37,6 +37,7 @@ def test_a_full_disk_ends_the_run_and_a_larger_one_lets_it_go_on(
     assert "disk full" in driver.text()
     assert "Traceback" not in driver.text()
     assert "worker lost" not in driver.text(), "nobody crashed"
+    assert 0 < len(disturbed.parts()) < undisturbed.photos.count // 2, "it was full when workers wrote to it"
     subprocess.run(["mount", "-o", "remount,size=10m", small_disk], check=True)
     disturbed.run(cluster)
     disturbed.assert_nothing_lost()
