@@ -19,6 +19,9 @@ from pipeline.config import InvalidJob, Job
 from pipeline.describe import describe
 
 ANSWER_S = 5.0
+# RFC 9113, 3.4: the client's preface and its settings, of which there are none; the server's own have to be first.
+SETTINGS_FRAME = b"\x04"
+GRPC_BEGINS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + SETTINGS_FRAME + bytes(5)
 OBJECT_STORE_BYTES = 256_000_000  # images and masks never travel through it
 
 
@@ -62,7 +65,7 @@ def check_address(address: str, source: str) -> None:
         InvalidJob: an address of another kind, such as the dashboard's.
         NoCluster: nobody answers there.
     """
-    if address in ("auto", "local"):
+    if address in ("auto", "local") or os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
         return
     place = address.removeprefix("ray://")
     host, separator, port = place.rpartition(":")
@@ -70,16 +73,21 @@ def check_address(address: str, source: str) -> None:
         hint = " (`m2n2 submit` takes the dashboard's)" if address.startswith("http") else ""
         raise InvalidJob(f"{source}: found {address!r}; allowed: HOST:PORT of a Ray head{hint}")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S) as connection:
-            connection.settimeout(ANSWER_S)
-            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            speaks_http = connection.recv(4) == b"HTTP"
-    except TimeoutError:
-        speaks_http = False  # of a server that waits for more, as Ray's may
+        answer = _first_answer(host.strip("[]"), int(port))
     except (OSError, OverflowError) as error:
         raise NoCluster(f"{source}: no Ray answers at {address}: {describe(error)}") from error
-    if speaks_http:
+    if answer.startswith(b"HTTP"):
         raise InvalidJob(f"{source}: {address} speaks HTTP; allowed: HOST:PORT of a Ray head, not of its dashboard")
+    if answer[3:4] != SETTINGS_FRAME:
+        raise NoCluster(f"{source}: no Ray answers at {address}: what listens there does not speak gRPC")
+
+
+def _first_answer(host: str, port: int) -> bytes:
+    """What a server says to the beginning of gRPC: its settings, where it speaks it. Empty: it closed at once."""
+    with socket.create_connection((host, port), timeout=ANSWER_S) as connection:
+        connection.settimeout(ANSWER_S)
+        connection.sendall(GRPC_BEGINS)
+        return connection.recv(9)
 
 
 def _connect(address: str, source: str, options: dict[str, Any]) -> None:
