@@ -98,7 +98,7 @@ class Cluster:
 
     def _start(self, arguments: list[str], log: Path, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
         common = ["--node-ip-address=127.0.0.1", "--object-store-memory=100000000", "--disable-usage-stats", "--block"]
-        ports = ["--min-worker-port=0", "--max-worker-port=0"]
+        ports = ["--min-worker-port=0", "--max-worker-port=0", "--include-log-monitor=false"]
         with log.open("wb") as file:
             return subprocess.Popen(
                 [str(Path(sys.executable).parent / "ray"), "start", *arguments, *common, *ports],

@@ -22,22 +22,29 @@ ANSWER_500 = b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/x
 
 
 @dataclass
-class HarmfulProxy:
-    """Passes everything between its own port and the server's, but for the requests that it harms.
+class Trouble:
+    """What becomes of some requests.
 
     Attributes:
         pattern: of a request's first line, such as `PUT .*/parts/`.
-        harm: what becomes of such a request: its body stalls after a byte for good, or its connection is closed after a
-            byte; or all of it passes, and the connection is closed instead of passing the answer; or the answer is 500.
-        met: set once a request was harmed.
+        harm: the body stalls after a byte for good, or the connection is closed after a byte; or all of it passes, and
+            the connection is closed instead of passing the answer; or the answer is 500.
+        times: how many requests it befalls.
+        met: set once it has befallen one.
     """
 
-    server_port: int
     pattern: str
     harm: Harm
     times: int = 1
     met: threading.Event = field(default_factory=threading.Event)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class HarmfulProxy:
+    """Passes everything between its own port and the server's, but for requests with a trouble: the first that fits."""
+
+    def __init__(self, server_port: int, *troubles: Trouble) -> None:
+        self._server_port, self._troubles = server_port, troubles
+        self._lock = threading.Lock()
 
     @contextmanager
     def running(self) -> Iterator[str]:
@@ -55,34 +62,32 @@ class HarmfulProxy:
                 client, _ = listener.accept()
             except OSError:  # shut down: the test is over
                 return
-            server = socket.create_connection(("127.0.0.1", self.server_port))
+            server = socket.create_connection(("127.0.0.1", self._server_port))
             swallow = threading.Event()
             threading.Thread(target=self._pass_requests, args=(client, server, swallow), daemon=True).start()
             threading.Thread(target=self._pass_answers, args=(server, client, swallow), daemon=True).start()
 
     def _pass_requests(self, client: socket.socket, server: socket.socket, swallow: threading.Event) -> None:
         with _closing(client, server):
-            in_body = False  # of a request that is to be harmed there
+            trouble = None  # once there is one, everything else that comes is of the same request's body
             for data in _received(client):
                 head, separator, body = b"", b"", data
-                if not in_body and self._is_to_be_harmed(data):
-                    if self.harm == "answer 500":
-                        self.met.set()
+                if trouble is None and (trouble := self._trouble_of(data)):
+                    if trouble.harm == "answer 500":
+                        trouble.met.set()
                         client.sendall(ANSWER_500 + b"Content-Length: %d\r\n\r\n%b" % (len(ERROR), ERROR))
                         return
-                    if self.harm == "swallow the answer":
+                    head, separator, body = data.partition(b"\r\n\r\n")
+                    if trouble.harm == "swallow the answer":
                         swallow.set()
-                        self.met.set()
-                    else:
-                        in_body = True
-                        head, separator, body = data.partition(b"\r\n\r\n")
-                if not in_body:
-                    server.sendall(data)
+                        trouble.met.set()
+                if trouble is None or trouble.harm == "swallow the answer":
+                    server.sendall(head + separator + body)
                     continue
                 server.sendall(head + separator + body[:1])
                 if body:
-                    self.met.set()
-                    if self.harm == "stall the body":
+                    trouble.met.set()
+                    if trouble.harm == "stall the body":
                         for _ in _received(client):  # until the client gives up or dies
                             continue
                     return
@@ -94,13 +99,14 @@ class HarmfulProxy:
                     return
                 client.sendall(data)
 
-    def _is_to_be_harmed(self, data: bytes) -> bool:
+    def _trouble_of(self, data: bytes) -> Trouble | None:
         first_line = data.split(b"\r\n", 1)[0].decode("latin-1")
         with self._lock:
-            if self.times and re.match(self.pattern, first_line):
-                self.times -= 1
-                return True
-        return False
+            for trouble in self._troubles:
+                if trouble.times and re.match(trouble.pattern, first_line):
+                    trouble.times -= 1
+                    return trouble
+        return None
 
 
 def _received(connection: socket.socket) -> Iterator[bytes]:

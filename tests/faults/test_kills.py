@@ -28,7 +28,7 @@ def let_it_work(labelling: Labelling, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", MOMENTS)
-def test_a_driver_is_killed_and_the_next_one_finishes(
+def test_a_driver_is_killed_and_then_workers_of_the_next_one(
     labelling: Make, undisturbed: Labelling, cluster: Cluster, seed: int
 ) -> None:
     run = labelling()
@@ -42,22 +42,15 @@ def test_a_driver_is_killed_and_the_next_one_finishes(
     assert driver.wait() == -signal.SIGKILL
     already_there = {key: run.output.info(key).etag for key in run.parts()}
 
-    run.run(cluster)
-    run.assert_nothing_lost(undisturbed)
-    assert {key: run.output.info(key).etag for key in already_there} == already_there
-    assert not psutil.wait_procs(workers, timeout=60)[1], "a worker outlived its driver"
-
-
-@pytest.mark.parametrize("seed", MOMENTS)
-def test_workers_are_killed_and_replaced(labelling: Make, undisturbed: Labelling, cluster: Cluster, seed: int) -> None:
-    run = labelling(workers={"count": 2, "gpus": 0, "cpus": 1})
-    driver = run.start(cluster)
-    let_it_work(run, seed)
-    victims = random.Random(seed).sample(workers := cluster.workers(), k=random.Random(seed).randint(1, len(workers)))
+    driver = run.start(cluster, workers={"count": 2, "gpus": 0, "cpus": 1})
+    run.wait_for_parts(len(already_there) + 1, driver)
+    victims = random.Random(seed).sample(found := cluster.workers(), k=random.Random(seed).randint(1, len(found)))
     for victim in victims:
         victim.kill()
     assert driver.wait() == 0, driver.text()
     run.assert_nothing_lost(undisturbed)
+    assert {key: run.output.info(key).etag for key in already_there} == already_there
+    assert not psutil.wait_procs(workers, timeout=60)[1], "a worker outlived its driver"
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.faults.cluster import Cluster
 from tests.faults.conftest import a_store
 from tests.faults.data import CLICKS, Photos
 from tests.faults.labelling import Labelling
-from tests.faults.proxy import ALWAYS, HarmfulProxy
+from tests.faults.proxy import ALWAYS, HarmfulProxy, Trouble
 from tests.pipeline.make_data import click_rows, parquet
 from tests.s3_server import S3Server
 
@@ -35,7 +35,7 @@ def nothing_was_read_before(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def bad_key(s3: S3Server) -> Iterator[Store]:
     """A store whose keys that contain `bad` answer 500, whoever asks."""
-    proxy = HarmfulProxy(s3.ports[0], "GET .*bad", "answer 500", times=ALWAYS)
+    proxy = HarmfulProxy(s3.ports[0], Trouble("GET .*bad", "answer 500", ALWAYS))
     with proxy.running() as endpoint_url:
         store = a_store(s3, "one-key")
         for key in ("bad", "good"):
@@ -57,12 +57,13 @@ def test_the_key_is_blamed_with_its_address_and_code(bad_key: Store, witnessed: 
 
 
 def test_an_outage_is_not_blamed_on_a_key(s3: S3Server) -> None:
-    proxy = HarmfulProxy(s3.ports[0], "GET .*", "answer 500", times=0)
+    outage = Trouble("GET .*", "answer 500", times=0)
+    proxy = HarmfulProxy(s3.ports[0], outage)
     with proxy.running() as endpoint_url:
         store = Store(a_store(s3, "outage").root, Storage(endpoint_url, give_up_s=GIVE_UP_S))
         store.put("good", b"bytes")
         fetch_image(store, "good", Limits())
-        proxy.times = ALWAYS
+        outage.times = ALWAYS
         with pytest.raises(StoreUnavailable, match="object storage failed for 2 s"):
             fetch_image(store, "good", Limits())
         with pytest.raises(StoreUnavailable, match="object storage failed for 2 s"):
@@ -80,7 +81,7 @@ def test_a_click_file_that_fails_is_named(bad_key: Store, key: str) -> None:
 def test_a_run_ends_with_an_error_row_for_the_key_and_masks_for_the_rest(
     labelling: Make, undisturbed: Labelling, s3: S3Server, cluster: Cluster
 ) -> None:
-    proxy = HarmfulProxy(s3.ports[0], f"GET .*/photos/{Photos.name(7)}", "answer 500", times=ALWAYS)
+    proxy = HarmfulProxy(s3.ports[0], Trouble(f"GET .*/photos/{Photos.name(7)}", "answer 500", ALWAYS))
     with proxy.running() as endpoint_url:
         run = labelling(store=a_store(s3, "output", endpoint_url), limits={"max_failed_share": 1.0})
         run.run(cluster, storage={"endpoint_url": endpoint_url, "give_up_s": GIVE_UP_S})

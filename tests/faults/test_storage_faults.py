@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Iterator
 
@@ -14,7 +13,7 @@ from tests.faults.cluster import Cluster
 from tests.faults.conftest import a_store
 from tests.faults.labelling import Labelling
 from tests.faults.processes import wait_until
-from tests.faults.proxy import Harm, HarmfulProxy
+from tests.faults.proxy import Harm, HarmfulProxy, Trouble
 from tests.s3_server import S3Server
 
 Make = Callable[..., Labelling]
@@ -52,60 +51,64 @@ def test_the_server_is_stopped_for_20_s_and_frozen_for_10_s(
     assert "worker lost" not in driver.text(), "an outage was blamed on a worker"
 
 
+def test_requests_are_lost_half_way_and_a_driver_and_a_worker_are_killed_inside_theirs(
+    labelling: Make, undisturbed: Labelling, s3: S3Server, cluster: Cluster
+) -> None:
+    """All in one run, so that it costs one. The slow tests below have each alone, and others."""
+    plan, parts = "PUT .*/plan/plan.json", "PUT .*/parts/"
+    of_the_driver, of_a_worker = Trouble(plan, "stall the body"), Trouble(parts, "stall the body")
+    lost = [Trouble(parts, "cut the body", times=3), Trouble(parts, "swallow the answer", times=3)]
+    proxy = HarmfulProxy(s3.ports[0], of_the_driver, *lost, of_a_worker)
+    with proxy.running() as endpoint_url:
+        run = labelling(store=a_store(s3, "output", endpoint_url))
+        killed = run.start(cluster)
+        wait_until(of_the_driver.met.is_set, killed.text)
+        killed.kill()
+        killed.wait()
+        driver = run.start(cluster)
+        wait_until(of_a_worker.met.is_set, driver.text)
+        [worker] = cluster.workers()
+        worker.kill()
+        assert driver.wait() == 0, driver.text()
+        assert all(trouble.met.is_set() for trouble in lost)
+        run.assert_nothing_lost(undisturbed)
+
+
+@pytest.mark.slow  # a run each
 @pytest.mark.parametrize(
     ("request_line", "harm"),
     [
         ("PUT .*/parts/", "cut the body"),
         ("PUT .*/parts/", "swallow the answer"),
-        pytest.param("PUT .*/plan/plan.json", "cut the body", marks=pytest.mark.slow),
-        pytest.param("PUT .*/plan/plan.json", "swallow the answer", marks=pytest.mark.slow),
-        pytest.param("GET .*/photos/", "swallow the answer", marks=pytest.mark.slow),
+        ("PUT .*/plan/plan.json", "cut the body"),
+        ("PUT .*/plan/plan.json", "swallow the answer"),
+        ("GET .*/photos/", "swallow the answer"),
     ],
 )
 def test_a_request_that_is_lost_half_way_is_made_again(
     labelling: Make, undisturbed: Labelling, s3: S3Server, cluster: Cluster, request_line: str, harm: Harm
 ) -> None:
-    proxy = HarmfulProxy(s3.ports[0], request_line, harm, times=3)
-    with proxy.running() as endpoint_url:
+    trouble = Trouble(request_line, harm, times=3)
+    with HarmfulProxy(s3.ports[0], trouble).running() as endpoint_url:
         run = labelling(store=a_store(s3, "output", endpoint_url))
         run.run(cluster)
-        assert proxy.met.is_set()
+        assert trouble.met.is_set()
         run.assert_nothing_lost(undisturbed)
 
 
-@pytest.mark.parametrize(
-    "request_line",
-    [
-        "PUT .*/plan/plan.json",
-        pytest.param("PUT .*/plan/shard-0000", marks=pytest.mark.slow),
-        pytest.param("PUT .*/export/", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow  # two runs each
+@pytest.mark.parametrize("request_line", ["PUT .*/plan/plan.json", "PUT .*/plan/shard-0000", "PUT .*/export/"])
 def test_a_driver_is_killed_inside_a_put(
     labelling: Make, undisturbed: Labelling, s3: S3Server, cluster: Cluster, request_line: str
 ) -> None:
-    proxy = HarmfulProxy(s3.ports[0], request_line, "stall the body")
+    trouble = Trouble(request_line, "stall the body")
     output = a_store(s3, "output")
-    with proxy.running() as endpoint_url:
+    with HarmfulProxy(s3.ports[0], trouble).running() as endpoint_url:
         run = labelling(store=Store(output.root, Storage(endpoint_url=endpoint_url)))
         driver = run.start(cluster)
-        wait_until(proxy.met.is_set, driver.text)
+        wait_until(trouble.met.is_set, driver.text)
         driver.kill()
         driver.wait()
         run.output = output
         run.run(cluster)
     run.assert_nothing_lost(undisturbed)
-
-
-def test_a_worker_is_killed_inside_the_put_of_its_part(
-    labelling: Make, undisturbed: Labelling, s3: S3Server, cluster: Cluster
-) -> None:
-    proxy = HarmfulProxy(s3.ports[0], "PUT .*/parts/", "stall the body")
-    with proxy.running() as endpoint_url:
-        run = labelling(store=a_store(s3, "output", endpoint_url))
-        driver = run.start(cluster)
-        wait_until(proxy.met.is_set, driver.text)
-        [worker] = cluster.workers()
-        worker.send_signal(signal.SIGKILL)
-        assert driver.wait() == 0, driver.text()
-        run.assert_nothing_lost(undisturbed)

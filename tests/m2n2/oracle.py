@@ -105,10 +105,11 @@ def gradient(map_HW: np.ndarray, levels: int) -> np.ndarray:
         window = padded[y : y + 3, x : x + 3]
         across = (window * [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]).sum()
         down = (window * [[-1, -2, -1], [0, 0, 0], [1, 2, 1]]).sum()
-        magnitude_HW[y, x] = np.hypot(across, down)
+        magnitude_HW[y, x] = np.sqrt(np.float32(across**2 + down**2))
     if magnitude_HW.max() == 0:
         return np.zeros(map_HW.shape, int)
-    return np.floor(levels * magnitude_HW / magnitude_HW.max()).astype(int)
+    # In float64, as the head does it: a value on the border of two levels must not fall to either by chance.
+    return np.floor(levels * magnitude_HW.astype(float) / float(magnitude_HW.max())).astype(int)
 
 
 def threshold(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from m2n2.threshold import best_threshold, candidates
@@ -25,6 +25,7 @@ def found(flooded_HW: np.ndarray, own: list[float], other: list[float]) -> tuple
     own=st.integers(0, 2),
     other=st.integers(0, 2),
 )
+@example(seed=1, size=(9, 9), levels=9, own=0, other=0)  # an edge on the border of two levels
 @settings(max_examples=150, deadline=None)
 def test_the_same_candidate_wins_as_in_the_oracle(
     seed: int, size: tuple[int, int], levels: int, own: int, other: int
