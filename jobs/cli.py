@@ -23,6 +23,9 @@ from jobs.commands.label import label
 from jobs.commands.looking.report import report
 from jobs.commands.looking.review import review
 from jobs.commands.nightly import nightly
+from jobs.commands.operator.abandon import abandon
+from jobs.commands.operator.skip import skip
+from jobs.commands.operator.unlock import unlock
 from jobs.commands.plan import plan
 from jobs.commands.status import status
 from jobs.commands.submit import submit
@@ -99,6 +102,9 @@ app.command()(label)
 app.command()(submit)
 app.command()(nightly)
 app.command()(status)
+app.command()(skip)
+app.command()(abandon)
+app.command()(unlock)
 app.command()(export)
 app.command()(review)
 app.command()(report)

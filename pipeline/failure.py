@@ -13,6 +13,7 @@ REASONS: dict[str, tuple[str, bool]] = {
     "two_categories": ("clicks", False),
     "no_foreground": ("clicks", False),
     "image_outside_root": ("clicks", False),
+    "skipped": ("clicks", False),
     "image_missing": ("fetch", True),
     "image_forbidden": ("fetch", True),
     "image_unreadable": ("fetch", True),

@@ -12,3 +12,5 @@ RayAddress = Annotated[
     typer.Option(metavar="ADDRESS", help="a running Ray cluster; default: RAY_ADDRESS, else Ray on this machine"),
 ]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="key=value", help="such as backbone.grid=64")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="why; stands in the record that is left")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be done, and do nothing")]

@@ -22,6 +22,7 @@ from ray.util import metrics
 
 from m2n2.prompt import Prompt
 from pipeline.config import Job
+from pipeline.interventions import skipped_images, without_skipped
 from pipeline.parts import Row, Size, commit_part, committed_reasons
 from pipeline.plan import Plan, read_shard
 from pipeline.tasks import Doubt, Place, Progress, Task, TaskReport
@@ -88,7 +89,9 @@ class Labeler:
         if task.whole and (reasons := committed_reasons(self._store, self._plan, task.shard)) is not None:
             images_done = self._plan.shards[task.shard].images
             return TaskReport(task, images_done, reasons.total(), _failed_only(reasons), 0.0, None)
-        images = read_shard(self._store, self._plan, task.shard)[task.first : task.stop]
+        skipped = skipped_images(self._store)
+        planned = read_shard(self._store, self._plan, task.shard)[task.first : task.stop]
+        images = [without_skipped(image, skipped) for image in planned]
         budget, decoding = self._job.limits.prefetch_bytes // 2, partial(self._work.image_of, task)
         with Prefetch(images, self._job, budget, decoding) as prefetch, self._device:
             started = time.monotonic()

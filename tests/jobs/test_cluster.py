@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
+import ray
 
 from jobs import cluster
-from jobs.cluster import NoCluster, check_address
-from pipeline.config import InvalidJob
+from jobs.cluster import NoCluster, check_address, connected
+from pipeline.config import InvalidJob, parse_job
 from tests.faults.cluster import Cluster
 from tests.s3_server import free_ports
 
@@ -64,6 +65,19 @@ def test_nobody_listens() -> None:
 def test_what_is_no_address_is_refused_without_a_look(address: str) -> None:
     with pytest.raises(InvalidJob, match=r"allowed: HOST:PORT of a Ray head"):
         check_address(address, "--address")
+
+
+def test_a_ray_of_our_own_that_could_never_hold_a_worker_is_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    started, ended = [], []
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", lambda **options: started.append(options))
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
+    monkeypatch.setattr(ray, "shutdown", lambda: ended.append(True))
+    job = parse_job({"images": "a", "clicks": "b", "output": "c", "workers": {"gpus": 64}}, "job")
+    message = r"^workers\.gpus: found 64; allowed: at most 0, what this machine has \(on a machine without a GPU: "
+    with pytest.raises(InvalidJob, match=message), connected(job, None):
+        raise AssertionError("the run began")
+    assert len(started) == len(ended) == 1
 
 
 def test_a_ray_head_is_let_through(cluster: Cluster) -> None:

@@ -232,7 +232,7 @@ def test_the_export_is_what_one_run_over_everything_gives(disk_site: Site, tmp_p
     assert disk_site.exported(tmp_path) == grown
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 20))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 20))])
 def test_many_random_nights(seed: int, disk_site: Site, tmp_path: Path) -> None:
     """Whatever changes and whenever nights are killed: the export has every object's newest clicks, nothing else."""
     chance, site = random.Random(seed), disk_site

@@ -1,4 +1,4 @@
-"""`m2n2 evaluate` as people type it, on a Ray of its own."""
+"""`m2n2 evaluate` as people type it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import pytest
 from jobs.cli import main
 from pipeline.evaluation.results import read_objects
 from pipeline.storage.store import Store
+from tests.faults.cluster import Cluster
 from tests.pipeline.evaluation.data import write_folders
 
 COLOUR = ["--backbone", "colour", "--clicks", "2", "backbone.grid=12", "workers.gpus=0", "workers.count=1"]
 
 
 def test_it_evaluates_a_grid_of_settings_goes_on_where_it_stopped_and_compares(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, cluster: Cluster
 ) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     write_folders(tmp_path / "data", 2)
     data, first = str(tmp_path / "data"), tmp_path / "first"
     assert main(["evaluate", data, *COLOUR, "--to", str(first), "--limit", "1"]) == 0

@@ -15,13 +15,17 @@ from pipeline.config import Job, parse_job
 from pipeline.driver.progress import read_status
 from pipeline.driver.run import RunResult, run
 from pipeline.failure import REASONS
+from pipeline.interventions import skip_image
+from pipeline.plan import find_or_make_plan
 from pipeline.storage.filesystem import Storage
 from pipeline.storage.store import Store
 from tests.pipeline.make_data import click_rows, disc, encode, parquet, picture, put_dataset
 from tests.s3_server import S3Server
 
+SECOND_STORE = pytest.mark.slow  # tests/pipeline/storage has what both kinds of store promise
 
-@pytest.fixture(params=["disk", "s3"])
+
+@pytest.fixture
 def data(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """An empty place for photos, clicks and labels."""
     if request.param == "disk":
@@ -43,6 +47,7 @@ def instances(job: Job, tmp_path: Path) -> COCO:
 
 
 @pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("data", ["s3", pytest.param("disk", marks=SECOND_STORE)], indirect=True)
 def test_every_object_gets_its_mask_by_two_workers(data: Store, tmp_path: Path) -> None:
     job, result = label(put_dataset(data, images=6) | {"workers": {"count": 2, "gpus": 0, "cpus": 1}})
     assert (result.outcome, result.exit_code, result.objects, result.failed) == ("complete", 0, 12, {})
@@ -65,6 +70,7 @@ def test_every_object_gets_its_mask_by_two_workers(data: Store, tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("data", ["disk", pytest.param("s3", marks=SECOND_STORE)], indirect=True)
 def test_each_bad_input_is_an_error_row_and_its_neighbours_get_their_masks(data: Store) -> None:
     document = put_dataset(data, images=3)
     data.put("photos/torn.png", encode(picture())[:200])
@@ -78,12 +84,16 @@ def test_each_bad_input_is_an_error_row_and_its_neighbours_get_their_masks(data:
         {**click_rows("0001.png")[0], "object": "background", "label": False},
     ]
     data.put("clicks/bad.parquet", parquet(bad))
-    job, result = label({**document, "limits": {"max_failed_share": 0.9}})
+    document = {**document, "limits": {"max_failed_share": 0.9}}
+    find_or_make_plan(parse_job(document, "job"))
+    skip_image(Store(document["output"], data.storage), "0002.png", "an operator's wish")
+    job, result = label(document)
     assert result.outcome == "complete"
     assert result.failed == {
         "image_undecodable": 4,
         "image_missing": 2,
         "image_outside_root": 2,
+        "skipped": 2,
         "click_outside": 1,
         "no_foreground": 1,
     }
