@@ -1,4 +1,4 @@
-"""The S3 server goes away, freezes, loses requests half way; a PUT is cut off by the death of who sends it; a full disk."""
+"""The S3 server goes away, freezes, loses requests half way; a PUT is cut off by its sender's death; a disk is full."""
 
 from __future__ import annotations
 
