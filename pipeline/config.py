@@ -18,6 +18,8 @@ from pipeline.storage.filesystem import Storage, unknown_protocol
 from pipeline.storage.reach import is_link_local
 from pipeline.storage.store import Store
 
+ExportFormat = Literal["coco", "coco-results", "coco-polygon", "coco-panoptic", "yolo-seg", "png"]
+
 STRICT = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -124,7 +126,7 @@ class Job(BaseModel):
     report: bool = False
     storage: Annotated[Storage, Field(default_factory=Storage)]
     limits: Limits = Limits()
-    export: tuple[Literal["coco"], ...] = ("coco",)
+    export: tuple[ExportFormat, ...] = ("coco",)
 
     _as_written: dict[str, str] = PrivateAttr(default_factory=dict)
 

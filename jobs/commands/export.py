@@ -1,4 +1,4 @@
-"""`m2n2 export`: the masks of a run or of a library, written to another place."""
+"""`m2n2 export`: the masks of a run or of a library, written to another place in the formats of other tools."""
 
 from __future__ import annotations
 
@@ -13,34 +13,128 @@ from jobs.console import say
 from jobs.exit_codes import COMPLETE, INCOMPLETE
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from pipeline.config import ExportFormat
+    from pipeline.export.format import Options
     from pipeline.export.labels import Labels
     from pipeline.storage.store import Store
 
 
 def export(
     output: Annotated[str, typer.Argument(metavar="OUTPUT|LIBRARY")],
-    to: Annotated[str, typer.Option(metavar="PATH", help="a file here, or an address such as s3://...")],
-    format: Annotated[Literal["coco"], typer.Option()] = "coco",
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="PATH", help="a folder here, or an address such as s3://...; of one COCO file its name, .json"
+        ),
+    ],
+    format: Annotated[
+        str, typer.Option(metavar="F[,F...]", help="formats, written in one pass, see docs/exports.md")
+    ] = "coco",
+    rle: Annotated[Literal["compressed", "list"], typer.Option(help="how COCO files hold masks")] = "compressed",
+    split_by: Annotated[
+        str | None,
+        typer.Option(metavar="N|category|folder", help="COCO files of N images, or one a category or folder"),
+    ] = None,
+    layout: Annotated[
+        Literal["flat", "annotations"],
+        typer.Option(help="names of COCO files: instances.json, or annotations/instances_default.json"),
+    ] = "flat",
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="leave out masks with a lower score")] = 0.0,
+    only: Annotated[
+        str | None, typer.Option(metavar="FILE", help="only the images that a text file names, a key a line")
+    ] = None,
+    with_images: Annotated[bool, typer.Option("--with-images", help="copy the images, too")] = False,
+    images: Annotated[
+        str | None, typer.Option(metavar="PATH", help="where the images are; default: what the run's plan says")
+    ] = None,
     endpoint_url: EndpointUrl = None,
 ) -> int:
     """Write the masks of a run or a library to another place.
 
-    Example: m2n2 export s3://bucket/labels/run-7/ --to instances.json
+    Example: m2n2 export s3://bucket/labels/run-7/ --format coco,yolo-seg --to exports/
     """
-    from pipeline.export.coco import export_coco
+    from pipeline.export.format import Options
+    from pipeline.export.masks import Selection
+    from pipeline.export.one_pass import export_labels
     from pipeline.storage.filesystem import Storage
     from pipeline.storage.store import Store
 
     storage = Storage(endpoint_url=endpoint_url)
-    with _labels(Store(output, storage)) as labels:
-        say(export_coco(labels, Store("", storage), to))
-    if not labels.missing:
-        return COMPLETE
-    sys.stderr.write(
-        f"m2n2: {len(labels.missing)} parts were not there, such as {labels.missing[0]}: what they hold, or will hold, "
-        "is not in the export\n"
-    )
-    return INCOMPLETE
+    here, formats = Store(output, storage), _formats(format)
+    root = images or _planned_images(here)
+    if with_images and root is None:
+        raise typer.BadParameter(
+            f"{output} does not say where its images are: --images must", param_hint="--with-images"
+        )
+    options = Options(rle, _split_by(split_by), layout, Store(root, storage) if root else None, with_images=with_images)
+    selection = Selection(min_score, None if only is None else _listed(Store("", storage), only))
+    one_file = to if to.endswith(".json") else None
+    if one_file and not _writes_one_file(formats, options):
+        raise typer.BadParameter(f"{to}: {format} is a folder of files; allowed: a folder", param_hint="--to")
+    with _labels(here) as labels:
+        target = Store("" if one_file else to, storage)
+        exported = export_labels(labels, formats, target, options, selection, one_file)
+    for address in exported.addresses:
+        say(address)
+    missing = exported.images_missing > 0
+    for note in exported.notes:
+        sys.stderr.write(f"m2n2: {note}\n")
+    if labels.missing:
+        sys.stderr.write(
+            f"m2n2: {len(labels.missing)} parts were not there, such as {labels.missing[0]}: what they hold, or will "
+            "hold, is not in the export\n"
+        )
+    return INCOMPLETE if missing or labels.missing else COMPLETE
+
+
+def _formats(text: str) -> Sequence[ExportFormat]:
+    from pipeline.export.one_pass import FORMATS
+
+    names = {str(name): name for name in FORMATS}
+    wanted = [name.strip() for name in text.split(",")]
+    if unknown := [name for name in wanted if name not in names]:
+        raise typer.BadParameter(f"found {unknown[0]!r}; allowed: {', '.join(names)}", param_hint="--format")
+    return [names[name] for name in wanted]
+
+
+def _split_by(text: str | None) -> int | Literal["category", "folder"] | None:
+    if text is None:
+        return None
+    if text == "category":
+        return "category"
+    if text == "folder":
+        return "folder"
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise typer.BadParameter(f"found {text!r}; allowed: a number of images, category, folder", param_hint="--split-by")
+
+
+def _writes_one_file(formats: Sequence[ExportFormat], options: Options) -> bool:
+    from pipeline.export.one_pass import ONE_FILE
+
+    return len(formats) == 1 and formats[0] in ONE_FILE and options.split_by is None and not options.with_images
+
+
+def _listed(store: Store, path: str) -> Collection[str]:
+    """The image keys of a text file."""
+    from pipeline.config import InvalidJob
+
+    try:
+        text = store.read(path).decode()
+    except FileNotFoundError:
+        raise InvalidJob(f"--only: {path}: there is no such file") from None
+    return frozenset(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _planned_images(store: Store) -> str | None:
+    """The images root of a run, where its plan has it as a full address or absolute path."""
+    from pipeline.plan import load_plan
+
+    plan = load_plan(store)
+    root = str(plan.identity["images"]) if plan else ""
+    return root if "://" in root or root.startswith("/") else None
 
 
 def _labels(store: Store) -> AbstractContextManager[Labels]:

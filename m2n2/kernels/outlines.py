@@ -13,10 +13,16 @@ EAST, SOUTH, WEST, NORTH = 0, 1, 2, 3
 # By direction: the step along an edge, and where its pixel lies from where it starts.
 STEP_X, STEP_Y = (1, 0, -1, 0), (0, 1, 0, -1)
 PIXEL_X, PIXEL_Y = (0, -1, -1, 0), (0, 0, -1, -1)
-CORNER_X, CORNER_Y, DIRECTION, X, Y, NEXT = 0, 1, 2, 3, 4, 5  # columns of a node: an edge's start, its pixel, what follows
+CORNER_X, CORNER_Y, DIRECTION, X, Y, NEXT = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+)  # columns of a node: an edge's start, its pixel, what follows
 
 
-@njit(nogil=True, cache=True)
 def outlines(crop_HW: np.ndarray, centres: bool) -> tuple[np.ndarray, np.ndarray]:
     """The rings of a mask (H, W) uint8 of 0 and 1.
 
@@ -32,15 +38,17 @@ def outlines(crop_HW: np.ndarray, centres: bool) -> tuple[np.ndarray, np.ndarray
     padded = np.zeros((height + 2, width + 2), np.uint8)
     padded[1:-1, 1:-1] = crop_HW
     nodes, starts, tops, areas = _trace(padded)
-    outer = starts[areas > 0]
-    _join_holes(padded, nodes, tops[areas < 0])
+    if (areas < 0).any():
+        _join_holes(padded, nodes, tops[areas < 0])
+        starts = starts[areas > 0]
     points = np.empty((nodes.shape[0], 2), np.int64)
-    ends = np.empty(outer.size, np.int64)
+    ends = np.empty(starts.size, np.int64)
+    write = _centres if centres else _corners
     end = 0
-    for ring in range(outer.size):
-        end = _centres(nodes, outer[ring], points, end) if centres else _corners(nodes, outer[ring], points, end)
+    for ring, start in enumerate(starts.tolist()):
+        end = write(nodes, start, points, end)
         ends[ring] = end
-    return points[:end].copy(), ends
+    return points[:end], ends
 
 
 @njit(nogil=True, cache=True)
@@ -98,30 +106,42 @@ def _around(padded: np.ndarray, x: int, y: int, place: int) -> int:
     return int(padded[y + (1 if place < 2 else 0), x + (1 if place in (0, 3) else 0)])
 
 
-@njit(nogil=True, cache=True)
 def _join_holes(padded: np.ndarray, nodes: np.ndarray, tops: np.ndarray) -> None:
     """Join every hole, given by its topmost westward node, to the ring above it, from the top to the bottom."""
-    if tops.size == 0:
-        return
-    traced = int(np.argmin(nodes[:, NEXT]))
-    if nodes[traced, NEXT] >= 0:
-        traced = nodes.shape[0]
-    width = padded.shape[1]
+    traced = np.flatnonzero(nodes[:, NEXT] < 0)[0]
     easts = np.flatnonzero(nodes[:traced, DIRECTION] == EAST)
-    keys = nodes[easts, CORNER_Y] * width + nodes[easts, CORNER_X]
+    keys = nodes[easts, CORNER_Y] * padded.shape[1] + nodes[easts, CORNER_X]
     order = np.argsort(keys)
-    easts, keys = easts[order], keys[order]
-    free = traced
-    for top in tops[np.argsort(nodes[tops, CORNER_Y])]:
+    downwards = tops[np.argsort(nodes[tops, CORNER_Y], kind="stable")]
+    _bridge(padded, nodes, downwards, easts[order], keys[order], traced)
+
+
+@njit(nogil=True, cache=True)
+def _bridge(
+    padded: np.ndarray, nodes: np.ndarray, tops: np.ndarray, easts: np.ndarray, keys: np.ndarray, free: int
+) -> None:
+    """Put three nodes from `free` on into the rings for every hole: down to it, at its end, and up again."""
+    for top in tops:
         x, below = nodes[top, X], nodes[top, Y]
         above = below
         while padded[above, x + 1] != 0:
             above -= 1
-        place = np.searchsorted(keys, above * width + x)
+        place, after = 0, keys.size
+        while after - place > 1:  # eastward edges are sorted by their keys
+            middle = (place + after) // 2
+            if keys[middle] <= above * padded.shape[1] + x:
+                place = middle
+            else:
+                after = middle
         east = easts[place]
-        nodes[free] = nodes[east]
-        nodes[free + 1] = (x, below, SOUTH, x, below, nodes[top, NEXT])
-        nodes[free + 2] = (x, below + 1, NORTH, x, below, free)
+        for column in range(nodes.shape[1]):
+            nodes[free, column] = nodes[east, column]
+        for node, y, direction, following in (
+            (free + 1, below, SOUTH, nodes[top, NEXT]),
+            (free + 2, below + 1, NORTH, free),
+        ):
+            nodes[node, CORNER_X], nodes[node, CORNER_Y], nodes[node, DIRECTION] = x, y, direction
+            nodes[node, X], nodes[node, Y], nodes[node, NEXT] = x, below, following
         nodes[east, DIRECTION], nodes[east, NEXT] = SOUTH, free + 1
         nodes[top, NEXT] = free + 2
         easts[place] = free
@@ -162,8 +182,15 @@ def _centres(nodes: np.ndarray, first: int, points: np.ndarray, end: int) -> int
     ring = points[start:end].copy()
     end = start
     for number in range(count):
-        before, here, after = ring[number - 1], ring[number], ring[(number + 1) % count]
-        if np.any(np.sign(here - before) != np.sign(after - here)):
-            points[end] = here
+        before, after = (number - 1) % count, (number + 1) % count
+        x, y = ring[number, 0], ring[number, 1]
+        if _way(x - ring[before, 0], y - ring[before, 1]) != _way(ring[after, 0] - x, ring[after, 1] - y):
+            points[end, 0], points[end, 1] = x, y
             end += 1
     return end
+
+
+@njit(nogil=True, cache=True)
+def _way(across: int, down: int) -> int:
+    """Which of nine ways a step goes."""
+    return 3 * ((across > 0) - (across < 0)) + (down > 0) - (down < 0)

@@ -16,7 +16,7 @@ def read_counts(text: np.ndarray) -> np.ndarray:
     runs = np.empty(text.size, np.int64)
     number, at = 0, 0
     while at < text.size:
-        value, shift, more = 0, 0, True
+        value, shift, more = np.int64(0), 0, True
         while more:
             character = np.int64(text[at]) - 48
             value |= (character & 31) << shift

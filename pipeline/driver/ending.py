@@ -14,9 +14,11 @@ from typing import Literal
 from pipeline.acceptance import accept_failures, accepted_failures
 from pipeline.config import Job
 from pipeline.driver.doubts import read_doubts, warnings, why_doubtful
-from pipeline.export.coco import export_coco
+from pipeline.export.format import Options
 from pipeline.export.labels import labels_of_run
+from pipeline.export.one_pass import export_labels
 from pipeline.frozen_parts import FrozenParts, newest_rows
+from pipeline.storage.store import Store
 
 Outcome = Literal["complete", "too_many_failed", "complete_in_doubt", "aborted", "stopped_in_doubt", "stopped"]
 EXIT_CODES: dict[Outcome, int] = {
@@ -64,15 +66,22 @@ def end_run(
     objects, failed = _count(parts, against_plan=problem is None)
     exports: list[str] = []
     if problem is None and not parts.missing:
-        exports = [
-            export_coco(labels_of_run(parts), job.output_store, "export/coco/instances.json") for _ in job.export
-        ]
+        exports = _export(job, parts)
         if accept and failed:
             accept_failures(job.output_store, sum(failed.values()), objects)
     outcome, message = _outcome(job, parts, problem, objects, failed)
     result = RunResult(outcome, message, objects, failed, seconds, exports)
     _write_run_json(job, parts, result, began)
     return result
+
+
+def _export(job: Job, parts: FrozenParts) -> list[str]:
+    """Write the job's formats below `export/`; returns their addresses."""
+    target = Store(job.output_store.url("export"), job.storage)
+    exported = export_labels(labels_of_run(parts), job.export, target, Options(images=job.image_store))
+    for note in exported.notes:
+        log.warning("export: %s", note)
+    return list(exported.addresses)
 
 
 def _outcome(

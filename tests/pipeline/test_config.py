@@ -36,7 +36,7 @@ def test_three_keys_make_a_job_and_overrides_change_any_key(tmp_path: Path) -> N
         ("storage: {key: abc}\n", None, "storage.key: unknown key; allowed here: anonymous, endpoint_url"),
         ("workers: {count: 0}\n", None, "workers.count: found 0; Input should be greater than or equal to 1"),
         ("shard_images: many\n", None, "shard_images: found 'many'"),
-        ("export: [cocoa]\n", None, "export.0: found 'cocoa'; Input should be 'coco'"),
+        ("export: [cocoa]\n", None, "export.0: found 'cocoa'; Input should be 'coco', 'coco-results'"),
         ("", "backbone.grid", "override 'backbone.grid': expected key=value"),
         ("", "images.deep=1", "override 'images.deep=1': images is a value"),
         ("", "backbone.grid=[", "override 'backbone.grid=\\[': the value is not YAML"),

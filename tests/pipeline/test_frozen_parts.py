@@ -53,12 +53,13 @@ def test_an_export_while_parts_arrive_is_the_export_of_the_moment_it_began(
     labels = frozen_labels(job)
     arriving = [0, 1]
 
-    def a_part_arrives_before_every_pass(columns: Sequence[str]) -> Iterator[LabelledImage]:
-        if arriving:
-            make_part(store, plan, arriving.pop())
-        return labels.images(columns)
+    def a_part_arrives_before_every_image(columns: Sequence[str]) -> Iterator[LabelledImage]:
+        for image in labels.images(columns):
+            if arriving:
+                make_part(store, plan, arriving.pop())
+            yield image
 
-    busy = exported(replace(labels, images=a_part_arrives_before_every_pass), tmp_path / "busy.json")
+    busy = exported(replace(labels, images=a_part_arrives_before_every_image), tmp_path / "busy.json")
     assert not arriving
     assert busy == quiet
     assert labels.missing == [part_key("", 0), part_key("", 1)]

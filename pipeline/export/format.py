@@ -1,0 +1,72 @@
+"""What every export format is: something that takes one image after another and then says where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
+
+from m2n2 import __version__
+from pipeline.export.files import dump
+from pipeline.export.masks import MaskedImage, Reading
+from pipeline.storage.store import Store
+
+# Nothing is known of the photos' licence; readers that look one up find this.
+LICENSES = [{"id": 1, "name": "that of the images", "url": ""}]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How formats are written, as far as they have a choice.
+
+    Attributes:
+        rle: masks of COCO files as COCO's compressed text or as lists of numbers.
+        split_by: COCO files of so many images, or one for every category or folder; None: one file.
+        layout: `flat`: `instances.json`; `annotations`: `annotations/instances_default.json`.
+        images: where the images are, None where that is not known.
+        with_images: copy the images, else the formats name them.
+        parquet: the `hf` format as Parquet with the images in it.
+    """
+
+    rle: Literal["compressed", "list"] = "compressed"
+    split_by: int | Literal["category", "folder"] | None = None
+    layout: Literal["flat", "annotations"] = "flat"
+    images: Store | None = None
+    with_images: bool = False
+    parquet: bool = False
+
+
+class Format(Protocol):
+    """One format in the making. `images_below` is the folder of its images, None where it takes none."""
+
+    images_below: str | None
+
+    def add(self, image: MaskedImage, pixels: bytes | None) -> None:
+        """Take in one image and its file's bytes, where they are copied; keep nothing of it."""
+
+    def finish(self, reading: Reading) -> Sequence[str]:
+        """Write what comes last; returns the addresses that people are told."""
+
+
+def coco_head(reading: Reading, **of_category: Any) -> dict[str, str]:
+    """`info`, `licenses` and `categories` of a COCO document, as JSON; `fingerprint` and `parts`: see Labels."""
+    labels = reading.labels
+    origins = []
+    for number, origin in enumerate(reading.origins):
+        of_run = asdict(origin)
+        del of_run["clicks"]
+        origins.append({"id": number} | of_run)
+    info = {
+        "description": "Masks by m2n2",
+        "version": __version__,
+        "fingerprint": labels.fingerprint,
+        "parts": labels.parts_digest,
+        "provenance": origins,
+    }
+    categories = [{"id": number, "name": name} | of_category for name, number in labels.categories.items()]
+    return {"info": dump(info), "licenses": dump(LICENSES), "categories": dump(categories)}
+
+
+def coco_image(image: MaskedImage) -> dict[str, Any]:
+    """An image of a COCO document."""
+    return {"id": image.id, "file_name": image.key, "width": image.width, "height": image.height, "license": 1}

@@ -1,0 +1,120 @@
+"""Any number of formats at once: the labels are read, and each mask decoded, once for all of them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pipeline.config import ExportFormat
+from pipeline.export.coco import Coco
+from pipeline.export.coco_panoptic import CocoPanoptic
+from pipeline.export.coco_results import CocoResults
+from pipeline.export.files import Folder, open_folder, safe_name
+from pipeline.export.format import Format, Options
+from pipeline.export.labels import Labels
+from pipeline.export.masks import MaskedImage, Reading, Selection
+from pipeline.export.png import Png
+from pipeline.export.yolo import Yolo
+from pipeline.storage.store import Store
+
+FORMATS: dict[ExportFormat, Callable[[Folder, Options], Format]] = {
+    "coco": Coco,
+    "coco-results": CocoResults,
+    "coco-polygon": partial(Coco, polygons=True),
+    "coco-panoptic": CocoPanoptic,
+    "yolo-seg": Yolo,
+    "png": Png,
+}
+ONE_FILE: dict[ExportFormat, Callable[[Folder, Options, str], Format]] = {
+    "coco": Coco,
+    "coco-results": CocoResults,
+    "coco-polygon": partial(Coco, polygons=True),
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export gave.
+
+    Attributes:
+        addresses: of files and folders.
+        notes: what was left out and what a format has no room for, a line each, with numbers.
+        images_missing: images that were to be copied and are not there.
+    """
+
+    addresses: Sequence[str]
+    notes: Sequence[str]
+    images_missing: int = 0
+
+
+def export_labels(
+    labels: Labels,
+    formats: Sequence[ExportFormat],
+    target: Store,
+    options: Options | None = None,
+    selection: Selection | None = None,
+    one_file: str | None = None,
+) -> Exported:
+    """Write the labels in each format to its folder of `target`, `FORMAT/`; a single format needs no folder of its own.
+
+    Args:
+        one_file: the key of the one file that the only format writes, one of ONE_FILE.
+
+    Raises:
+        ForeignPart, PlanDamaged: what is read is not what was planned.
+    """
+    options, reading = options or Options(), Reading(labels, selection or Selection())
+    names = list(dict.fromkeys(formats))
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="m2n2-export-")))
+        folders = [
+            stack.enter_context(open_folder(target, "" if one_file else f"{name}/", scratch / name)) for name in names
+        ]
+        if one_file is not None:
+            writers = [ONE_FILE[names[0]](folders[0], options, one_file)]
+        else:
+            writers = [FORMATS[name](folder, options) for name, folder in zip(names, folders, strict=True)]
+        copying = _Copying(options, list(zip(writers, folders, strict=True)))
+        for image in reading.images():
+            pixels = copying.copy(image)
+            for writer in writers:
+                writer.add(image, pixels)
+        addresses = [address for writer in writers for address in writer.finish(reading)]
+        for folder in folders:
+            folder.wait()
+    lost = [
+        f"{name}: {number} {what}"
+        for name, each in zip(names, folders, strict=True)
+        for what, number in each.lost.items()
+    ]
+    return Exported(addresses, [*reading.notes(), *copying.notes(), *lost], copying.missing)
+
+
+class _Copying:
+    """Copies images into the folders of the formats that take them; each is read once."""
+
+    def __init__(self, options: Options, writers: Sequence[tuple[Format, Folder]]) -> None:
+        self._images = options.images if options.with_images else None
+        self._writers, self.missing, self._example = writers, 0, ""
+
+    def copy(self, image: MaskedImage) -> bytes | None:
+        """The image's file, where images are copied and it is there."""
+        if self._images is None:
+            return None
+        try:
+            pixels = self._images.read(image.key)
+        except FileNotFoundError:
+            self.missing, self._example = self.missing + 1, self._example or self._images.url(image.key)
+            return None
+        for writer, folder in self._writers:
+            if writer.images_below is not None:
+                folder.put(f"{writer.images_below}{safe_name(image.key)}", pixels)
+        return pixels
+
+    def notes(self) -> list[str]:
+        """What could not be copied."""
+        return [f"{self.missing} images are not there to be copied, such as {self._example}"] if self.missing else []

@@ -1,0 +1,59 @@
+"""YOLO segmentation: a text file an image, a line a part of a mask, as Ultralytics reads and draws polygons.
+
+Polygons go through the centres of the border's pixels, since that is what is drawn: `(pixel + 0.5) / size`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import yaml
+
+from pipeline.export.files import Folder, Names
+from pipeline.export.format import Options
+from pipeline.export.masks import MaskedImage, Reading
+
+FEWEST_POINTS = 3  # that make a line a polygon
+MOST_POINTS = 1000  # that Ultralytics keeps of a line
+
+
+class Yolo:
+    """`labels/` beside `images/`; an image without masks has an empty file."""
+
+    images_below: str | None = "images/"
+
+    def __init__(self, folder: Folder, options: Options) -> None:
+        self._folder, self._names = folder, Names()
+
+    def add(self, image: MaskedImage, pixels: bytes | None) -> None:
+        """See Format."""
+        name = self._names.stem(image.key)
+        if name is None:
+            self._folder.lost["images have the name of another but for its ending: their labels are left out"] += 1
+            return
+        lines = []
+        for mask in image.masks:
+            rings = mask.rings(centres=True)
+            if len(rings) > 1:
+                self._folder.lost["masks in several parts are several objects, a line a part"] += 1
+            if any(len(ring) > MOST_POINTS for ring in rings):
+                self._folder.lost[f"masks have a part of more than {MOST_POINTS} points, the most that is read"] += 1
+            lines += [_line(mask.category_id - 1, ring, image) for ring in rings]
+        self._folder.put(f"labels/{name}.txt", "".join(lines).encode())
+
+    def finish(self, reading: Reading) -> Sequence[str]:
+        """See Format."""
+        names = {number - 1: name for name, number in reading.labels.categories.items()}
+        data = {"path": ".", "train": "images", "val": "images", "names": names}
+        self._folder.put("data.yaml", yaml.safe_dump(data, allow_unicode=True, sort_keys=False).encode())
+        if reading.shown:
+            self._folder.lost["masks without score, object name and provenance"] += reading.shown
+        return [self._folder.address]
+
+
+def _line(category: int, ring: np.ndarray, image: MaskedImage) -> str:
+    if len(ring) < FEWEST_POINTS:
+        ring = np.concatenate([ring, np.repeat(ring[-1:], FEWEST_POINTS - len(ring), axis=0)])
+    values = ((ring + 0.5) / (image.width, image.height)).ravel().tolist()
+    return f"{category}{' %.6f' * len(values)}\n" % tuple(values)
