@@ -24,6 +24,7 @@ def review(
 
     Example: m2n2 review s3://bucket/labels/run-7/ --to review/ --budget 200
     """
+    from pipeline.review.picked import write_picked
     from pipeline.review.queue import ReviewQueue
     from pipeline.review.source import open_source
     from pipeline.review.write_queue import write_queue
@@ -41,6 +42,10 @@ def review(
                 )
         for reason, number in queue.counts().items():
             say(f"{reason:15} {number}")
-        for address in write_queue(queue, Store(to, storage)):
+        target = Store(to, storage)
+        addresses = write_queue(queue, target)
+        if budget is not None:
+            addresses += write_picked(source, queue, target)
+        for address in addresses:
             say(address)
     return tell_missing(source.labels.missing, "the queue")

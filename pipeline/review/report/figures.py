@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.review.queue import ReviewQueue
 from pipeline.review.report import charts
-from pipeline.review.report.run_facts import RunFacts
+from pipeline.review.run_facts import RunFacts
 
 SCORE_BINS, RATE_BINS = 20, 48
 CATEGORIES = 12

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from pipeline.review.queue import REASONS
 from pipeline.review.report.contact_sheets import Sheet
 from pipeline.review.report.figures import Figure
-from pipeline.review.report.run_facts import RunFacts
+from pipeline.review.run_facts import RunFacts
 from pipeline.review.source import Source
 from pipeline.storage.store import Store
 

@@ -8,7 +8,7 @@ from typing import Literal, cast
 from pipeline.config import InvalidJob
 from pipeline.review.queue import ReviewQueue
 from pipeline.review.report.contact_sheets import Images, contact_sheets
-from pipeline.review.report.run_facts import RunFacts, read_run_facts
+from pipeline.review.run_facts import RunFacts, read_run_facts
 from pipeline.review.source import Source, open_source
 from pipeline.storage.store import Store
 

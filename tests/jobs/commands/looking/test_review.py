@@ -19,7 +19,8 @@ def test_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = draw_run(Store(str(tmp_path)), gallery | {("3.png", "b"): Drawn(failure="click_outside")})
     to = tmp_path / "review"
     assert main(["review", job.output, "--to", str(to), "--budget", "3"]) == 0
-    files = [str(to / "review.parquet"), str(to / "review.csv")]
+    names = ("review.parquet", "review.csv", "picked/images.txt")
+    files = [str(to / name) for name in (*names, "picked/annotations/instances_default.json", "picked/tasks.json")]
     assert capsys.readouterr().out.split() == ["low_score", "2", "no_mask", "1", *files]
     rows = pq.read_table(to / "review.parquet").to_pylist()
     assert [row["image"] for row in rows[:3]] == ["0.png", "1.png", "3.png"]
