@@ -32,6 +32,7 @@ class TaskReport:
         rows: only for a piece of a shard: the driver joins the pieces and commits them.
         doubts: images by what looks wrong about them, of those whose pixels were fetched in this call.
         looked_at: how many these were.
+        stages: seconds by stage, all threads' added up.
     """
 
     task: Task
@@ -42,6 +43,7 @@ class TaskReport:
     rows: list[dict[str, Any]] | None
     doubts: dict[Doubt, int] = field(default_factory=dict)
     looked_at: int = 0
+    stages: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass

@@ -17,6 +17,7 @@ from typing import Any
 from pipeline.attempts import all_attempts
 from pipeline.describe import describe
 from pipeline.driver.doubts import Doubts, write_doubts
+from pipeline.driver.stages import write_stages
 from pipeline.driver.suspicions import Suspicions, write_suspicions
 from pipeline.frozen_parts import freeze_parts, newest_rows
 from pipeline.parts import PART_NAME
@@ -42,6 +43,7 @@ class Snapshot:
         waiting: why there are none, for people; empty where there are.
         suspicions: what the next driver should know.
         doubts: what looks wrong although nothing failed; None where that is not counted.
+        stages: seconds by stage, of earlier drivers too; None where they are not added up.
         progress: what this driver did.
     """
 
@@ -54,6 +56,7 @@ class Snapshot:
     waiting: str = ""
     suspicions: Suspicions = field(default_factory=Suspicions)
     doubts: Doubts | None = None
+    stages: Mapping[str, float] | None = None
     progress: Progress = field(default_factory=Progress)
     began_s: float = field(default_factory=time.monotonic)
 
@@ -88,6 +91,7 @@ class Heartbeat:
         self._store, self._fingerprint = store, fingerprint
         self._suspicions = Suspicions()
         self._doubts: Doubts | None = None
+        self._stages: Mapping[str, float] = {}
         self._snapshot: Snapshot | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -131,6 +135,9 @@ class Heartbeat:
             if snapshot.doubts is not None and snapshot.doubts != self._doubts:
                 write_doubts(self._store, self._fingerprint, snapshot.doubts)
                 self._doubts = snapshot.doubts
+            if snapshot.stages is not None and snapshot.stages != self._stages:
+                write_stages(self._store, self._fingerprint, snapshot.stages)
+                self._stages = snapshot.stages
         except OSError as error:
             # The work itself meets the same outage or full disk and reports it; a reader should see the missed beat.
             log.debug("no heartbeat: %s", describe(error))

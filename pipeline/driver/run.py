@@ -21,6 +21,7 @@ from pipeline.driver.events import Done, Event, Lost, Unavailable
 from pipeline.driver.fleet import Fleet
 from pipeline.driver.nodes import NoWorkers
 from pipeline.driver.progress import Heartbeat, Snapshot
+from pipeline.driver.stages import plus_stages, read_stages
 from pipeline.driver.suspicions import read_suspicions
 from pipeline.frozen_parts import freeze_parts
 from pipeline.parts import commit_part, error_row, finished_shards
@@ -154,6 +155,7 @@ class _Labelling:
         self._storage_failed = False
         # What is tried again was counted before.
         self._doubts = read_doubts(self._store, plan.fingerprint) if not plan.root else None
+        self._stages = read_stages(self._store, plan.fingerprint) if not plan.root else None
 
     def work(self, stop: threading.Event) -> None:
         """Until every shard is done, or `stop` is set and the running shards had their time to finish."""
@@ -193,6 +195,7 @@ class _Labelling:
             waiting=self._fleet.waiting(),
             suspicions=self._dispatcher.suspicions(),
             doubts=self._doubts,
+            stages=self._stages,
             progress=self._fleet.progress(),
         )
         # Images of a shard that cannot be committed are labelled again and again: that is not getting on.
@@ -212,6 +215,7 @@ class _Labelling:
         self._objects += report.objects
         self._failed.update(report.failed)
         self._doubts = self._doubts and self._doubts.plus(report)
+        self._stages = self._stages if self._stages is None else plus_stages(self._stages, report.stages)
         self._join(report.task.shard, self._dispatcher.done(report.task, report.rows))
         log.info(
             "shard=%05d whole=%s images=%d objects=%d failed=%d seconds=%.1f",

@@ -6,7 +6,6 @@ Threads work beside each other, so the stages of a run add up to more than the r
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 
 from pipeline.storage.store import Store
@@ -20,10 +19,16 @@ def write_stages(store: Store, fingerprint: str, stages: Mapping[str, float]) ->
     store.put(STAGES_KEY, json.dumps({"fingerprint": fingerprint, "seconds": rounded}).encode())
 
 
-def read_stages(store: Store, fingerprint: str) -> Counter[str]:
+def plus_stages(stages: Mapping[str, float], more: Mapping[str, float]) -> dict[str, float]:
+    """Both added up, in the order in which they are first named."""
+    return {stage: stages.get(stage, 0.0) + more.get(stage, 0.0) for stage in dict.fromkeys([*stages, *more])}
+
+
+def read_stages(store: Store, fingerprint: str) -> dict[str, float]:
     """What drivers before measured of the plan with this fingerprint; nothing where there was none."""
     try:
         document = json.loads(store.read(STAGES_KEY))
     except FileNotFoundError:
-        return Counter()
-    return Counter(document["seconds"] if document["fingerprint"] == fingerprint else {})
+        return {}
+    seconds: dict[str, float] = document["seconds"] if document["fingerprint"] == fingerprint else {}
+    return seconds

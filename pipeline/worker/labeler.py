@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from m2n2 import Scene
 
 REFINED_AT_ONCE = 2
+STAGES = ("fetch", "decode", "attention and maps", "masks", "write")
 OLD_WORKER_EXIT_S = 60.0
 
 log = logging.getLogger("m2n2.labeler")
@@ -96,19 +97,22 @@ class Labeler:
         with Prefetch(images, self._job, budget, decoding) as prefetch, self._device:
             started = time.monotonic()
             self._progress.running = task
-            doubts = Counter[Doubt | None]()
+            doubts, stages = Counter[Doubt | None](), dict.fromkeys(STAGES, 0.0)
             try:
-                rows = self._label_all(prefetch, task, doubts)
+                rows = self._label_all(prefetch, task, doubts, stages)
             finally:
                 self._progress.running = None
+        began_to_write = time.monotonic()
         if task.whole:
             commit_part(self._store, self._plan, task.shard, images, rows)
+        stages["write"] = time.monotonic() - began_to_write
         reasons = Counter(row["error"]["reason"] if "error" in row else None for row in rows)
         return TaskReport(
             *(task, len(images), len(rows), _failed_only(reasons), time.monotonic() - started),
             rows=None if task.whole else rows,
             doubts={doubt: number for doubt, number in doubts.items() if doubt is not None},
             looked_at=doubts[None],
+            stages=stages,
         )
 
     @ray.method(concurrency_group="control")
@@ -117,18 +121,25 @@ class Labeler:
         slowest, slowest_s = self._work.longest()
         return replace(self._progress, slowest=slowest, slowest_s=slowest_s)
 
-    def _label_all(self, prefetch: Prefetch, task: Task, doubts: Counter[Doubt | None]) -> list[Row]:
+    def _label_all(
+        self, prefetch: Prefetch, task: Task, doubts: Counter[Doubt | None], stages: dict[str, float]
+    ) -> list[Row]:
         rows: list[Row] = []
         refining: list[Future[list[Row]]] = []
         for fetched in prefetch:
             doubts.update(self._doubts_about(fetched))
             with self._work.image_of(task):
                 refinement = self._begin(fetched)
+            stages["fetch"] += fetched.fetch_s
+            stages["decode"] += fetched.decode_s
+            stages["attention and maps"] += refinement.device_s
             refining.append(self._refiners.submit(self._refined, refinement, task))
             if len(refining) > REFINED_AT_ONCE:
                 rows += self._finish(refining.pop(0))
         for future in refining:
             rows += self._finish(future)
+        # An image's seconds, which its objects share, are those of the device and those of its masks.
+        stages["masks"] = max(0.0, sum(row["seconds"] for row in rows) - stages["attention and maps"])
         return rows
 
     def _doubts_about(self, fetched: Fetched) -> list[Doubt | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -25,12 +26,15 @@ class Fetched:
 
     Attributes:
         exif_orientation: how a viewer would turn the pixels further, 1 (not at all) to 8.
+        fetch_s, decode_s: seconds of the thread that made it ready, without those that it waited for room.
     """
 
     clicks: ImageClicks
     pixels: np.ndarray | None
     failure: Failure | None
     exif_orientation: int = 1
+    fetch_s: float = 0.0
+    decode_s: float = 0.0
 
 
 class _ByteBudget:
@@ -118,15 +122,18 @@ class Prefetch:
     def _fetched(self, image: ImageClicks) -> Fetched:
         if all(each.failure for each in image.objects):
             return Fetched(image, None, None)
-        name = self._store.url(image.image)
+        name, began = self._store.url(image.image), time.monotonic()
         data = fetch_image(self._store, image.image, self._job.limits)
+        fetch_s = time.monotonic() - began
         with self._decoding():
             size = decoded_bytes(data, name, self._job.limits)
             to_turn = exif_orientation(data, name) if self._job.orientation == "stored" else 1
         self._budget.take(size)
         try:
             with self._decoding():
-                return Fetched(image, decode_image(data, name, self._job.orientation), None, to_turn)
+                began = time.monotonic()
+                pixels = decode_image(data, name, self._job.orientation)
+                return Fetched(image, pixels, None, to_turn, fetch_s, time.monotonic() - began)
         except BaseException:
             self._budget.give_back(size)
             raise

@@ -14,6 +14,7 @@ from pycocotools.coco import COCO
 from pipeline.config import Job, parse_job
 from pipeline.driver.progress import read_status
 from pipeline.driver.run import RunResult, run
+from pipeline.driver.stages import read_stages
 from pipeline.failure import REASONS
 from pipeline.interventions import skip_image
 from pipeline.plan import find_or_make_plan
@@ -67,6 +68,9 @@ def test_every_object_gets_its_mask_by_two_workers(data: Store, tmp_path: Path) 
         assert (width, height) == (np.ptp(columns) + 1, np.ptp(rows) + 1)
     ended = json.loads(job.output_store.read("run.json"))
     assert (ended["outcome"], ended["objects"], ended["failed"]) == ("complete", 12, {})
+    stages = read_stages(job.output_store, ended["fingerprint"])
+    assert list(stages) == ["fetch", "decode", "attention and maps", "masks", "write"]
+    assert min(stages.values()) > 0
 
 
 @pytest.mark.usefixtures("local_ray")
