@@ -22,6 +22,7 @@ from m2n2.prompt import Point, Prompt
 from m2n2.refined.clicked import ClickMap, MappedClick, Reading
 from m2n2.refined.edit import edit
 from m2n2.refined.key_affinity import key_chain
+from m2n2.refined.smooth import Smoother
 from m2n2.settings import Settings
 from m2n2.transition import transition_operator
 from m2n2.upsampling import upsample
@@ -97,10 +98,14 @@ class Scene:
         self._image_HW3 = _checked_image(image, self.settings.max_pixels)
         self._small_hw3 = working_image(self._image_HW3, self.settings.working_pixels)
         self._point_maps: PointMaps | None
+        self._smoother: Smoother | None = None
         if self.settings.affinity == "keys":
             keys_LNC, self.grid = _as_keys(attention)
             self._device = keys_LNC.device
-            self._point_maps = partial(key_chain(keys_LNC, self.settings).maps, settings=self.settings)
+            chain = key_chain(keys_LNC, self.settings)
+            self._point_maps = partial(chain.maps, settings=self.settings)
+            if self.settings.smooth:  # small beside an N x N tensor, so it stays when the operator is released
+                self._smoother = Smoother(chain, self.grid, self._small_hw3, self.settings)
         else:
             attention_NN, self.grid = _as_matrix(attention)
             self._device = attention_NN.device
@@ -219,6 +224,8 @@ class Scene:
         reading, distance_hw = read_jointly(mapped, self.settings)
         if self.settings.more_clicks == "edit":
             reading = self._edited(each, mapped)
+        elif self._smoother is not None:
+            reading = self._smoother.smooth(None, reading, mapped)
         mask_HW = carry_mask(reading.mask_hw, self._small_hw3, self._image_HW3)
         mark_points(mask_HW, each.pixels, each.prompt.labels)
         # No foreground point with a threshold above 0 means a mask of single pixels: stable, but nothing was found.
@@ -234,6 +241,8 @@ class Scene:
             if known is None:
                 joint, _ = read_jointly(mapped[:count], self.settings)
                 known = joint if reading is None else edit(reading, mapped[:count], joint)
+                if self._smoother is not None:
+                    known = self._smoother.smooth(reading, known, mapped[:count])
                 self._readings.put(key, known, known.mask_hw.nbytes)
             reading = known
         assert reading is not None, "a prompt has a point"

@@ -64,10 +64,12 @@ class Settings:
             that give them (m2n2/refined/key_affinity.py); T, Sinkhorn's constants and `map` take no part then.
         key_layers: how many layers' keys.
         key_temperature: t of the keys' affinity.
-        threshold: "edge" is the paper's score; "central" also asks how central the click is, how much of the image's
-            border is inside, how large and how stable the candidate is (m2n2/refined/central_threshold.py).
+        threshold: "edge" is the paper's score; "border" takes from candidates that hold much of the image's border
+            (m2n2/refined/border_threshold.py).
         more_clicks: "joint" reads all points at once, as the paper does; "edit" changes the last mask around each
             new click and leaves the rest (m2n2/refined/edit.py).
+        smooth: each mask is smoothed along the chain of the keys (m2n2/refined/smooth.py); takes no part where the
+            affinity is attention.
     """
 
     temperature: float = 0.65
@@ -90,8 +92,9 @@ class Settings:
     affinity: Literal["attention", "keys"] = "attention"
     key_layers: int = 3
     key_temperature: float = 0.08
-    threshold: Literal["edge", "central"] = "edge"
+    threshold: Literal["edge", "border"] = "edge"
     more_clicks: Literal["joint", "edit"] = "joint"
+    smooth: bool = False
 
     @classmethod
     def reference(cls) -> Settings:
@@ -117,12 +120,13 @@ class Settings:
             affinity="attention",
             threshold="edge",
             more_clicks="joint",
+            smooth=False,
         )
 
     @classmethod
     def refined(cls) -> Settings:
         """The head that goes beyond the paper; what was measured is in docs/quality.md."""
-        return cls(affinity="keys", threshold="central", more_clicks="edit")
+        return cls(affinity="keys", prior_max_share=0.5, threshold="border", more_clicks="edit", smooth=True)
 
     def identity(self) -> dict[str, Any]:
         """What decides the masks, as plain values: equal for equal settings, also across versions.

@@ -35,16 +35,21 @@ def upsample(maps_Phw: torch.Tensor, image_HW3: np.ndarray, settings: Settings) 
 
     Runs in numba on the CPU and in torch on the device of the maps anywhere else.
     """
+    smoothed_PHW = weighted_means(maps_Phw, image_HW3, settings)
+    largest_P = smoothed_PHW.max(axis=(1, 2))
+    largest_P[largest_P == 0] = 1.0
+    smoothed_PHW /= largest_P[:, None, None]
+    return smoothed_PHW
+
+
+def weighted_means(maps_Phw: torch.Tensor, image_HW3: np.ndarray, settings: Settings) -> np.ndarray:
+    """The upsampled maps before they are divided by their maximum: (P, H, W) float32."""
     # Maps as a batch, not as channels: torch would round differently for different numbers of channels.
     bilinear_PHW = torch.nn.functional.interpolate(
         maps_Phw[:, None], size=image_HW3.shape[:2], mode="bilinear", align_corners=False
     )[:, 0]
     offsets = _Offsets.within(image_HW3.shape[:2], maps_Phw.shape[1:], settings)
-    smoothed_PHW = (_smooth_cpu if maps_Phw.device.type == "cpu" else _smooth_torch)(bilinear_PHW, image_HW3, offsets)
-    largest_P = smoothed_PHW.max(axis=(1, 2))
-    largest_P[largest_P == 0] = 1.0
-    smoothed_PHW /= largest_P[:, None, None]
-    return smoothed_PHW
+    return (_smooth_cpu if maps_Phw.device.type == "cpu" else _smooth_torch)(bilinear_PHW, image_HW3, offsets)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ def warm_up(settings: Settings) -> None:
     keys = torch.randn(settings.key_layers, 8, 8, 8, generator=torch.Generator().manual_seed(0))
     attention = torch.full((8, 8, 8, 8), 1 / 64)
     scene = Scene(np.zeros((64, 64, 3), np.uint8), keys if settings.affinity == "keys" else attention, settings)
-    scene.segment([Prompt([(32.0, 32.0)], [True])])
+    scene.segment([Prompt([(32.0, 32.0), (8.0, 8.0)], [True, True])])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ instead of numba's parallel loops, because those may not be entered from several
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -14,14 +15,16 @@ from typing import TypeVar
 
 import torch
 
+_inside = threading.local()  # a thread of the pool that waited for the pool might wait for ever
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
 def run_parallel(work: Callable[[Task], Result], tasks: Iterable[Task]) -> list[Result]:
-    """`[work(task) for task in tasks]` on all cores; `work` must not call `run_parallel` itself."""
+    """`[work(task) for task in tasks]` on all cores; where `work` calls it again, that runs in its own thread."""
     tasks = list(tasks)
-    if len(tasks) < 2:
+    if len(tasks) < 2 or getattr(_inside, "pool", False):
         return [work(task) for task in tasks]
     return list(_pool().map(work, tasks))
 
@@ -39,7 +42,11 @@ def threads() -> int:
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads(), thread_name_prefix="m2n2")
+    return ThreadPoolExecutor(threads(), thread_name_prefix="m2n2", initializer=_enter_pool)
+
+
+def _enter_pool() -> None:
+    _inside.pool = True
 
 
 os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has the pool, but none of its threads

@@ -8,21 +8,25 @@ proposals, and both change only the part around the click:
 - else a region of the click's own map: of its candidates' parts around the click, on pixels that are to change and are
   nearer to the click than to clicks of the other class, the one with the largest edge · c^2.
 
+c, how central the click is, is the depth at the click over the part's largest depth. A person clicks in the middle of
+what is wrong: parts with c below 0.4 are no proposals. Nearly all clicks that ruined a good mask were such parts.
 Every click's pixel keeps its label.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from m2n2.kernels.component import component_at
+from m2n2.kernels.distance_transform import squared_depth
 from m2n2.nearest_neighbour import SMALLEST_THRESHOLD, mark_points
-from m2n2.refined.central_threshold import centrality
 from m2n2.refined.clicked import MappedClick, Reading
 
 DOMINANT_SHARE = 0.7
+LEAST_CENTRAL = 0.4
 CENTRE = 2.0
 SMALLEST_REGION = 1  # pixels around a click that change where nothing better is found
 
@@ -42,13 +46,22 @@ def edit(before: Reading, clicks: Sequence[MappedClick], joint: Reading) -> Read
     changed_hw = joint.mask_hw != before.mask_hw
     around_hw = component_at(changed_hw, click.x, click.y)
     dominant = np.count_nonzero(around_hw) >= DOMINANT_SHARE * np.count_nonzero(changed_hw)
-    if around_hw[click.y, click.x] and dominant and centrality(around_hw, click.x, click.y) >= central:
+    if dominant and centrality(around_hw, click.x, click.y) >= max(central, LEAST_CENTRAL):
         mask_hw, thresholds = np.where(around_hw, joint.mask_hw, before.mask_hw), joint.thresholds
     else:
         mask_hw = before.mask_hw | region_hw if click.label else before.mask_hw & ~region_hw
         thresholds = (*before.thresholds, threshold)
     mark_points(mask_hw, [(each.x, each.y) for each in clicks], [each.label for each in clicks])
     return Reading(mask_hw, thresholds)
+
+
+def centrality(region_HW: np.ndarray, x: int, y: int) -> float:
+    """The depth around pixel (x, y), 3 x 3 pixels, over the largest depth of the region; 0 outside the region."""
+    if not region_HW[y, x]:
+        return 0.0
+    depth_HW = squared_depth(region_HW)
+    here = depth_HW[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].max()
+    return math.sqrt(int(here) / int(depth_HW.max()))
 
 
 def _own_region(before: Reading, clicks: Sequence[MappedClick]) -> tuple[np.ndarray, float, float]:
@@ -70,10 +83,8 @@ def _own_region(before: Reading, clicks: Sequence[MappedClick]) -> tuple[np.ndar
         if value >= limit:
             break
         region_hw = component_at(may_change_hw & (flooded_hw <= value * other_hw), click.x, click.y)
-        if not region_hw[click.y, click.x]:
-            continue
         central = centrality(region_hw, click.x, click.y)
-        if edge * central**CENTRE > best_score:
+        if central >= LEAST_CENTRAL and edge * central**CENTRE > best_score:
             best, best_score = (region_hw, float(value), central), edge * central**CENTRE
     return best
 

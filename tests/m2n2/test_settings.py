@@ -33,6 +33,7 @@ def test_a_constant_of_a_later_version_is_in_the_identity_only_where_it_is_not_t
         "key_temperature",
         "threshold",
         "more_clicks",
+        "smooth",
     ):
         del first[added]
     assert Settings().identity() == first

@@ -27,6 +27,11 @@ def test_work_is_done_beside_the_caller() -> None:
     assert all(name.startswith("m2n2") for name in names)
 
 
+def test_work_that_runs_in_parallel_itself_does_not_wait_for_its_own_thread() -> None:
+    inner = run_parallel(lambda task: run_parallel(lambda each: each + task, range(3)), range(64))
+    assert inner[:2] == [[0, 1, 2], [1, 2, 3]]
+
+
 def test_strips_cover_all_rows_once() -> None:
     assert strips(10, 4) == [(0, 4), (4, 8), (8, 10)]
     assert strips(0, 4) == []

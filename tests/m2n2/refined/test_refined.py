@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,12 @@ from m2n2.backbones import load_backbone
 from m2n2.backbones.reading import read_image
 from m2n2.errors import InvalidAttention
 from m2n2.markov_map import start_states
-from m2n2.refined.central_threshold import binned_candidates, central_candidates, centrality
-from m2n2.refined.key_affinity import key_chain
-from m2n2.threshold import candidates
+from m2n2.refined.border_threshold import binned_candidates, border_candidates
+from m2n2.refined.clicked import ClickMap, MappedClick, Reading
+from m2n2.refined.edit import centrality, edit
+from m2n2.refined.key_affinity import SpectralChain, key_chain
+from m2n2.refined.smooth import Smoother
+from m2n2.threshold import Candidates, candidates
 from tests.m2n2 import synthetic
 
 
@@ -93,25 +97,57 @@ class TestThreshold:
         for value, edge in zip(binned.lambdas, binned.edges, strict=True):
             assert np.isclose(every.edges[every.lambdas == value] / 1024, edge).any()
 
-    def test_of_two_candidates_the_one_around_the_click_scores_more(self) -> None:
-        """Two edges of one height: a disc around the click, and half the image that the click is at the rim of."""
+    def test_of_two_candidates_the_one_off_the_images_border_scores_more(self) -> None:
+        """Two edges of one height: a disc around the click, and the part of the image it lies in."""
         v, u = np.indices((41, 61))
         map_hw = np.full((41, 61), 1.0, np.float32)
         map_hw[:, :24] = 0.5
         map_hw[(u - 18) ** 2 + (v - 20) ** 2 <= 16] = 0.0
-        settings = Settings(threshold="central")
-        found = central_candidates(map_hw, binned_candidates(map_hw, settings), 18, 20, settings)
+        settings = Settings(threshold="border")
+        found = border_candidates(map_hw, binned_candidates(map_hw, settings), settings)
         assert found.lambdas[int(np.argmax(found.edges))] == 0.0
+
+    def test_the_score_is_the_edge_less_the_border_that_is_inside_up_to_the_prior(self) -> None:
+        map_hw = np.random.default_rng(1).random((20, 30)).astype(np.float32)
+        settings = Settings(threshold="border", prior_max_share=0.5)
+        binned = binned_candidates(map_hw, settings)
+        found = border_candidates(map_hw, binned, settings)
+        rim = np.ones((20, 30), bool)
+        rim[1:-1, 1:-1] = False
+        counts = rim * 1 + 0
+        counts[[0, 0, -1, -1], [0, -1, 0, -1]] = 2  # a corner belongs to two sides
+        for value, edge in zip(binned.lambdas, binned.edges, strict=True):
+            inside = map_hw <= value
+            if inside.sum() > 300:
+                assert value not in found.lambdas
+                continue
+            expected = edge * np.exp(-3 * (counts * inside).sum() / counts.sum())
+            assert found.edges[found.lambdas == value] == pytest.approx(expected, rel=1e-5)
 
     def test_centrality_is_one_at_the_deepest_pixel_and_small_at_the_rim(self) -> None:
         region = np.zeros((21, 41), bool)
         region[2:19, 3:38] = True
         assert centrality(region, 20, 10) == 1.0
         assert 0 < centrality(region, 4, 10) < 0.4
-        assert centrality(np.zeros((3, 3), bool), 1, 1) == pytest.approx(0.02)
+        assert centrality(region, 0, 0) == 0.0
 
 
 class TestMoreClicks:
+    def test_a_part_that_the_click_is_at_the_rim_of_does_not_change(self) -> None:
+        """The click's own map and the joint reading both say: the whole right half. The click is at its rim."""
+        right_hw = np.zeros((40, 60), bool)
+        right_hw[:, 30:] = True
+        flooded_hw = np.where(right_hw, np.float32(0.1), np.float32(1.0))
+        binned = Candidates(np.array([0.1], np.float32), np.array([1.0], np.float32), 1.0)
+        earlier = MappedClick(10, 20, True, ClickMap(1 - flooded_hw, binned, binned))
+        before = Reading(~right_hw, (0.9,))
+        for x, changes in ((45, True), (31, False)):
+            clicks = [earlier, MappedClick(x, 20, True, ClickMap(flooded_hw, binned, binned))]
+            after = edit(before, clicks, Reading(np.ones_like(right_hw), (0.9, 0.1)))
+            assert after.mask_hw[20, x]
+            assert after.mask_hw[0, 59] == changes
+            assert (after.mask_hw != before.mask_hw).sum() == (right_hw.sum() if changes else 9)
+
     @pytest.mark.parametrize("seed", range(5))
     def test_every_click_has_its_label_and_an_agreeing_click_changes_nothing(self, seed: int) -> None:
         image, keys = two_halves(seed)
@@ -131,7 +167,7 @@ class TestMoreClicks:
         from scipy.ndimage import label as parts_of
 
         image, keys = two_halves(seed)
-        scene = Scene(image, keys, Settings.refined())
+        scene = Scene(image, keys, dataclasses.replace(Settings.refined(), smooth=False))
         before = scene.segment([Prompt([(12, 16)])])[0].mask
         y, x = np.argwhere(~before)[len(np.argwhere(~before)) // 2]
         after = scene.segment([Prompt([(12, 16), (x, y)], [True, True])])[0].mask
@@ -151,8 +187,62 @@ class TestMoreClicks:
         assert again.thresholds == fresh.thresholds
 
 
-@pytest.mark.parametrize("change", [{"threshold": "central"}, {"more_clicks": "edit"}, {"affinity": "keys"}])
-def test_each_part_works_by_itself(change: dict[str, str]) -> None:
+class TestSmoothing:
+    """A grid of 8 x 12 cells on 32 x 48 pixels, whose left and right halves are two parts that never mix."""
+
+    @pytest.fixture
+    def smoother(self) -> Smoother:
+        side = (torch.arange(12) < 6).float().repeat(8)
+        vectors = torch.stack([side, 1 - side], dim=1) / 48**0.5
+        image = np.zeros((32, 48, 3), np.uint8)
+        image[:, 24:] = 255
+        return Smoother(SpectralChain(torch.ones(2), vectors), (8, 12), image, Settings())
+
+    def test_it_fills_what_is_missing_of_a_part_and_follows_the_images_border(self, smoother: Smoother) -> None:
+        left_hw = np.zeros((32, 48), bool)
+        left_hw[:, :24] = True
+        torn_hw = left_hw.copy()
+        torn_hw[4:8, 4:8] = False
+        torn_hw[20:24, 22:26] ^= True
+        smooth = smoother.smooth(None, Reading(torn_hw, (0.5,)), [click_at(12, 16)])
+        assert np.array_equal(smooth.mask_hw, left_hw)
+        assert smooth.thresholds == (0.5,)
+
+    def test_after_the_first_click_only_what_is_near_the_change_follows(self, smoother: Smoother) -> None:
+        before_hw = np.zeros((32, 48), bool)
+        before_hw[:, :24] = True
+        before_hw[26:30, 2:6] = False  # a hole far from the click
+        before_hw[0:12, 12:24] = False
+        after_hw = before_hw.copy()
+        after_hw[0:11, 12:24] = True
+        clicks = [click_at(6, 16), click_at(18, 6)]
+        smooth_hw = smoother.smooth(Reading(before_hw, (0.5,)), Reading(after_hw, (0.5, 0.5)), clicks).mask_hw
+        assert smooth_hw[11, 12:24].all()
+        assert not smooth_hw[26:30, 2:6].any()
+
+    def test_a_mask_that_would_be_overturned_stays(self, smoother: Smoother) -> None:
+        small_hw = np.zeros((32, 48), bool)
+        small_hw[4:8, 4:8] = True
+        after = Reading(small_hw, (0.5,))
+        assert smoother.smooth(None, after, [click_at(5, 5)]) is after
+
+    def test_a_click_that_changed_nothing_smooths_nothing(self, smoother: Smoother) -> None:
+        torn_hw = np.zeros((32, 48), bool)
+        torn_hw[:, :22] = True
+        after = Reading(torn_hw, (0.5, 0.5))
+        assert smoother.smooth(Reading(torn_hw, (0.5,)), after, [click_at(12, 16), click_at(3, 3)]) is after
+
+
+def click_at(x: int, y: int) -> MappedClick:
+    nothing = np.empty(0, np.float32)
+    return MappedClick(x, y, True, ClickMap(np.empty((0, 0), np.float32), Candidates(nothing, nothing, 1.0), None))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"threshold": "border"}, {"more_clicks": "edit"}, {"affinity": "keys"}, {"affinity": "keys", "smooth": True}],
+)
+def test_each_part_works_by_itself(change: dict[str, Any]) -> None:
     image, keys = two_halves()
     settings = dataclasses.replace(Settings(), **change)
     read = keys if settings.affinity == "keys" else synthetic.attention(np.random.default_rng(0), (8, 12))
