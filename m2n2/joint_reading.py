@@ -8,7 +8,7 @@ import numpy as np
 
 from m2n2.flood_fill import difference, flood_fill
 from m2n2.nearest_neighbour import mark_points, object_distance
-from m2n2.refined.border_threshold import binned_candidates, border_candidates
+from m2n2.refined.central_threshold import binned_candidates, central_candidates
 from m2n2.refined.clicked import ClickMap, MappedClick, Reading
 from m2n2.settings import Settings
 from m2n2.threshold import point_threshold, scored_candidates
@@ -22,7 +22,7 @@ def click_map(map_hw: np.ndarray, x: int, y: int, settings: Settings) -> ClickMa
     binned = binned_candidates(flooded_hw, settings)
     if settings.threshold == "edge":
         return ClickMap(flooded_hw, scored_candidates(flooded_hw, settings), binned)
-    return ClickMap(flooded_hw, border_candidates(flooded_hw, binned, settings), binned)
+    return ClickMap(flooded_hw, central_candidates(flooded_hw, binned, x, y, settings), binned)
 
 
 def read_jointly(clicks: Sequence[MappedClick], settings: Settings) -> tuple[Reading, np.ndarray]:

@@ -64,8 +64,8 @@ class Settings:
             that give them (m2n2/refined/key_affinity.py); T, Sinkhorn's constants and `map` take no part then.
         key_layers: how many layers' keys.
         key_temperature: t of the keys' affinity.
-        threshold: "edge" is the paper's score; "border" takes from candidates that hold much of the image's border
-            (m2n2/refined/border_threshold.py).
+        threshold: "edge" is the paper's score; "central" also asks how central the click is and how much of the image's
+            border is inside (m2n2/refined/central_threshold.py).
         more_clicks: "joint" reads all points at once, as the paper does; "edit" changes the last mask around each
             new click and leaves the rest (m2n2/refined/edit.py).
         smooth: each mask is smoothed along the chain of the keys (m2n2/refined/smooth.py); takes no part where the
@@ -92,7 +92,7 @@ class Settings:
     affinity: Literal["attention", "keys"] = "attention"
     key_layers: int = 3
     key_temperature: float = 0.08
-    threshold: Literal["edge", "border"] = "edge"
+    threshold: Literal["edge", "central"] = "edge"
     more_clicks: Literal["joint", "edit"] = "joint"
     smooth: bool = False
 
@@ -126,7 +126,7 @@ class Settings:
     @classmethod
     def refined(cls) -> Settings:
         """The head that goes beyond the paper; what was measured is in docs/quality.md."""
-        return cls(affinity="keys", prior_max_share=0.5, threshold="border", more_clicks="edit", smooth=True)
+        return cls(affinity="keys", prior_max_share=0.5, threshold="central", more_clicks="edit", smooth=True)
 
     def identity(self) -> dict[str, Any]:
         """What decides the masks, as plain values: equal for equal settings, also across versions.

@@ -15,14 +15,13 @@ Every click's pixel keeps its label.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from m2n2.kernels.component import component_at
-from m2n2.kernels.distance_transform import squared_depth
 from m2n2.nearest_neighbour import SMALLEST_THRESHOLD, mark_points
+from m2n2.refined.centrality import centrality
 from m2n2.refined.clicked import MappedClick, Reading
 
 DOMINANT_SHARE = 0.7
@@ -53,15 +52,6 @@ def edit(before: Reading, clicks: Sequence[MappedClick], joint: Reading) -> Read
         thresholds = (*before.thresholds, threshold)
     mark_points(mask_hw, [(each.x, each.y) for each in clicks], [each.label for each in clicks])
     return Reading(mask_hw, thresholds)
-
-
-def centrality(region_HW: np.ndarray, x: int, y: int) -> float:
-    """The depth around pixel (x, y), 3 x 3 pixels, over the largest depth of the region; 0 outside the region."""
-    if not region_HW[y, x]:
-        return 0.0
-    depth_HW = squared_depth(region_HW)
-    here = depth_HW[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].max()
-    return math.sqrt(int(here) / int(depth_HW.max()))
 
 
 def _own_region(before: Reading, clicks: Sequence[MappedClick]) -> tuple[np.ndarray, float, float]:

@@ -14,9 +14,10 @@ from m2n2.backbones import load_backbone
 from m2n2.backbones.reading import read_image
 from m2n2.errors import InvalidAttention
 from m2n2.markov_map import start_states
-from m2n2.refined.border_threshold import binned_candidates, border_candidates
+from m2n2.refined.central_threshold import binned_candidates, central_candidates
+from m2n2.refined.centrality import centrality
 from m2n2.refined.clicked import ClickMap, MappedClick, Reading
-from m2n2.refined.edit import centrality, edit
+from m2n2.refined.edit import edit
 from m2n2.refined.key_affinity import SpectralChain, key_chain
 from m2n2.refined.smooth import Smoother
 from m2n2.threshold import Candidates, candidates
@@ -103,15 +104,15 @@ class TestThreshold:
         map_hw = np.full((41, 61), 1.0, np.float32)
         map_hw[:, :24] = 0.5
         map_hw[(u - 18) ** 2 + (v - 20) ** 2 <= 16] = 0.0
-        settings = Settings(threshold="border")
-        found = border_candidates(map_hw, binned_candidates(map_hw, settings), settings)
+        settings = Settings(threshold="central")
+        found = central_candidates(map_hw, binned_candidates(map_hw, settings), 18, 20, settings)
         assert found.lambdas[int(np.argmax(found.edges))] == 0.0
 
-    def test_the_score_is_the_edge_less_the_border_that_is_inside_up_to_the_prior(self) -> None:
+    def test_the_score_is_edge_centre_and_border_up_to_the_prior(self) -> None:
         map_hw = np.random.default_rng(1).random((20, 30)).astype(np.float32)
-        settings = Settings(threshold="border", prior_max_share=0.5)
+        settings = Settings(threshold="central", prior_max_share=0.5)
         binned = binned_candidates(map_hw, settings)
-        found = border_candidates(map_hw, binned, settings)
+        found = central_candidates(map_hw, binned, 11, 7, settings)
         rim = np.ones((20, 30), bool)
         rim[1:-1, 1:-1] = False
         counts = rim * 1 + 0
@@ -121,7 +122,8 @@ class TestThreshold:
             if inside.sum() > 300:
                 assert value not in found.lambdas
                 continue
-            expected = edge * np.exp(-3 * (counts * inside).sum() / counts.sum())
+            border = (counts * inside).sum() / counts.sum()
+            expected = edge * centrality(inside, 11, 7) ** 0.5 * np.exp(-6 * border)
             assert found.edges[found.lambdas == value] == pytest.approx(expected, rel=1e-5)
 
     def test_centrality_is_one_at_the_deepest_pixel_and_small_at_the_rim(self) -> None:
@@ -240,7 +242,7 @@ def click_at(x: int, y: int) -> MappedClick:
 
 @pytest.mark.parametrize(
     "change",
-    [{"threshold": "border"}, {"more_clicks": "edit"}, {"affinity": "keys"}, {"affinity": "keys", "smooth": True}],
+    [{"threshold": "central"}, {"more_clicks": "edit"}, {"affinity": "keys"}, {"affinity": "keys", "smooth": True}],
 )
 def test_each_part_works_by_itself(change: dict[str, Any]) -> None:
     image, keys = two_halves()
