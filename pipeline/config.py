@@ -18,7 +18,9 @@ from pipeline.storage.filesystem import Storage, unknown_protocol
 from pipeline.storage.reach import is_link_local
 from pipeline.storage.store import Store
 
-ExportFormat = Literal["coco", "coco-results", "coco-polygon", "coco-panoptic", "yolo-seg", "png"]
+ExportFormat = Literal[
+    "coco", "coco-results", "coco-polygon", "coco-panoptic", "yolo-seg", "png", "labelstudio", "cvat", "hf"
+]
 
 STRICT = ConfigDict(frozen=True, extra="forbid")
 

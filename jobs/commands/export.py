@@ -46,6 +46,7 @@ def export(
         str | None, typer.Option(metavar="FILE", help="only the images that a text file names, a key a line")
     ] = None,
     with_images: Annotated[bool, typer.Option("--with-images", help="copy the images, too")] = False,
+    parquet: Annotated[bool, typer.Option("--parquet", help="the format hf as Parquet, images in it")] = False,
     images: Annotated[
         str | None, typer.Option(metavar="PATH", help="where the images are; default: what the run's plan says")
     ] = None,
@@ -68,7 +69,14 @@ def export(
         raise typer.BadParameter(
             f"{output} does not say where its images are: --images must", param_hint="--with-images"
         )
-    options = Options(rle, _split_by(split_by), layout, Store(root, storage) if root else None, with_images=with_images)
+    options = Options(
+        rle,
+        _split_by(split_by),
+        layout,
+        Store(root, storage) if root else None,
+        with_images=with_images,
+        parquet=parquet,
+    )
     selection = Selection(min_score, None if only is None else _listed(Store("", storage), only))
     one_file = to if to.endswith(".json") else None
     if one_file and not _writes_one_file(formats, options):

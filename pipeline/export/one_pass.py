@@ -13,8 +13,11 @@ from pipeline.config import ExportFormat
 from pipeline.export.coco import Coco
 from pipeline.export.coco_panoptic import CocoPanoptic
 from pipeline.export.coco_results import CocoResults
+from pipeline.export.cvat import Cvat
 from pipeline.export.files import Folder, open_folder, safe_name
 from pipeline.export.format import Format, Options
+from pipeline.export.hugging_face import HuggingFace
+from pipeline.export.label_studio import LabelStudio
 from pipeline.export.labels import Labels
 from pipeline.export.masks import MaskedImage, Reading, Selection
 from pipeline.export.png import Png
@@ -28,6 +31,9 @@ FORMATS: dict[ExportFormat, Callable[[Folder, Options], Format]] = {
     "coco-panoptic": CocoPanoptic,
     "yolo-seg": Yolo,
     "png": Png,
+    "labelstudio": LabelStudio,
+    "cvat": Cvat,
+    "hf": HuggingFace,
 }
 ONE_FILE: dict[ExportFormat, Callable[[Folder, Options, str], Format]] = {
     "coco": Coco,
