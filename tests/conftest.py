@@ -5,8 +5,8 @@
 - `local_ray`: this process is connected to `cluster`, so `pipeline.driver.run.run` works;
 - `tiny_sd2`, `dinov2_small`: directories of weights; `golden_photos`: the photos of the golden vectors.
 
-Tests run in two processes (`make test`), each with an S3 server and a Ray of its own where it needs them. So a test
-takes no fixed port and no path outside `tmp_path`. Logic around a run needs no Ray: `FakeLabeller` in jobs/site.py.
+Tests run in three processes (`make test`), a file at a time, each with an S3 server and a Ray of its own where it needs
+them. So a test takes no fixed port and no path outside `tmp_path`. Logic around a run needs no Ray: `FakeLabeller` in jobs/site.py.
 """
 
 from __future__ import annotations
@@ -27,12 +27,18 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 DATA = Path(__file__).resolve().parent / "data"
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # Two processes that each keep both cores spinning are slower than two with a core each; before torch is loaded.
+    # Processes that each keep all cores spinning are slower than with a core each; before torch is loaded.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Ray reads the token once a process: every Ray that tests of this process meet has to have the same.
 os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": SESSION_TOKEN})
 os.environ.update(AS_NICE_AS_ANYBODY)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of tests that need a Ray first: they take longest, and what is short fills the gaps at the end."""
+    of_ray = {item.path for item in items if "cluster" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in of_ray)
 
 
 @pytest.fixture(scope="session")

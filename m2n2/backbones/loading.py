@@ -36,7 +36,7 @@ def load_transformers(model_class: Any, directory: Path, dtype: torch.dtype, **o
             of another shape; the message names them.
     """
     _model_files(directory, TRANSFORMERS_FILE)
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()
     try:
         model, report = model_class.from_pretrained(
             directory,
