@@ -6,7 +6,8 @@
 - `tiny_sd2`, `dinov2_small`: directories of weights; `golden_photos`: the photos of the golden vectors.
 
 Tests run in three processes (`make test`), a file at a time, each with an S3 server and a Ray of its own where it needs
-them. So a test takes no fixed port and no path outside `tmp_path`. Logic around a run needs no Ray: `FakeLabeller` in jobs/site.py.
+them. So a test takes no fixed port and no path outside `tmp_path`. Logic around a run needs no Ray: `FakeLabeller` in
+jobs/site.py.
 """
 
 from __future__ import annotations
