@@ -39,3 +39,11 @@ def test_nightly(tmp_path: Path, store: tuple[str, ...]) -> None:
     report = tmp_path / "nightly.json"
     run("benchmarks.nightly", "--objects", "1000", "--report", str(report), *store)
     assert [step["labelled"] for step in json.loads(report.read_text())] == [1000, 0, 10, 10, 0, 0]
+
+
+def test_report(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    run("benchmarks.report", "--images", "40", "--pixels", "96x72", "--json", str(report))
+    figures = json.loads(report.read_text())
+    assert [step["step"] for step in figures["steps"]] == ["m2n2 review", "m2n2 report"]
+    assert 0.1 < figures["megabytes"] < 5

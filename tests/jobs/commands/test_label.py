@@ -59,13 +59,14 @@ def test_real_photos_on_s3_with_a_pretrained_model(s3: S3Server, tmp_path: Path,
     job = tmp_path / "job.yaml"
     job.write_text(yaml.safe_dump(put_photos(store)))
     weights = f"backbone={{name: dinov2, grid: 24, weights: {dinov2_small}}}"
-    ended = m2n2("label", str(job), weights)
+    ended = m2n2("label", str(job), weights, "report=true")
     assert ended.returncode == 0, ended.stderr
     assert "complete: 6 objects, 0 failed" in ended.stdout
     assert "worker ready" in ended.stderr
     coco = read_back(store, tmp_path)
     names = {image["id"]: image["file_name"] for image in coco.dataset["images"]}
     assert len(coco.anns) == 6
+    assert store.read("labels/report/index.html").decode().count("data:image/jpeg") == 2 * 6
     for annotation in coco.anns.values():
         mask = coco.annToMask(annotation)
         name = names[annotation["image_id"]]
