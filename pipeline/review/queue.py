@@ -18,7 +18,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.failure import REASONS as FAILURES
 from pipeline.library.index import open_database, stream
 from pipeline.library.settle import DIFF
 from pipeline.review.objects import OBJECT, objects_of
@@ -30,11 +29,15 @@ OVERLAP_CONFLICT = 0.1  # of the smaller mask
 # Hoaglin, 1993); a category with fewer masks, or whose masks are all alike, says little.
 OUTLIER_Z, FEWEST_IN_CATEGORY, LEAST_SPREAD = 3.5, 20, 0.1
 
-# What another click can mend; the other failures are of the image, of the machine or of the code.
-MENDABLE = sorted(
-    reason
-    for reason, (stage, retryable) in FAILURES.items()
-    if stage in ("clicks", "segment") and not retryable and reason != "image_outside_root"
+# What another click can mend; the other failures are of the image, of the machine, of the code, or somebody's wish.
+MENDABLE = (
+    "bad_coordinate",
+    "bad_label",
+    "click_outside",
+    "duplicate_click",
+    "empty_mask",
+    "no_foreground",
+    "two_categories",
 )
 # In their order; each with when it holds, and what is more urgent within it (the smaller, the earlier).
 REASONS = {

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.failure import REASONS as FAILURES
 from pipeline.library.settle import DIFF
 from pipeline.review.queue import MENDABLE, QUEUE, REASONS, Represented, ReviewQueue
 from pipeline.review.source import Source, open_source
@@ -99,9 +100,8 @@ def test_the_reasons_stand_with_their_figures(rows: list[dict[str, Any]]) -> Non
     assert (by_name["changed"]["change"], by_name["changed"]["change_iou"]) == ("changed", 0.4)
 
 
-def test_only_failures_that_a_click_can_mend_are_for_a_person_with_a_mouse() -> None:
-    of_clicks = {"bad_coordinate", "bad_label", "duplicate_click", "no_foreground", "two_categories"}
-    assert set(MENDABLE) == of_clicks | {"click_outside", "empty_mask"}
+def test_only_failures_of_clicks_that_trying_again_does_not_help_are_for_a_person_with_a_mouse() -> None:
+    assert {FAILURES[reason] for reason in MENDABLE} == {("clicks", False), ("segment", False)}
 
 
 def test_a_budget_has_every_category_and_reason_if_it_is_large_enough(queue: ReviewQueue) -> None:
