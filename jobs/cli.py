@@ -20,6 +20,8 @@ from jobs.commands.evaluate import evaluate
 from jobs.commands.export import export
 from jobs.commands.init import init
 from jobs.commands.label import label
+from jobs.commands.looking.calibrate import calibrate
+from jobs.commands.looking.explain import explain
 from jobs.commands.looking.report import report
 from jobs.commands.looking.review import review
 from jobs.commands.nightly import nightly
@@ -108,6 +110,8 @@ app.command()(unlock)
 app.command()(export)
 app.command()(review)
 app.command()(report)
+app.command()(calibrate)
+app.command()(explain)
 app.command()(evaluate)
 app.add_typer(weights, name="weights")
 app.command()(check_backbone)

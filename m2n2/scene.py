@@ -11,6 +11,9 @@ import numpy as np
 import torch
 
 from m2n2.attention_map import attention_maps
+from m2n2.confidence.built_in import BUILT_IN
+from m2n2.confidence.evidence import Evidence
+from m2n2.confidence.gather_evidence import gather_evidence
 from m2n2.errors import InvalidAttention, InvalidImage, InvalidPrompt, OperatorReleased
 from m2n2.full_size import carry_mask, working_image
 from m2n2.joint_reading import click_map, read_jointly
@@ -41,13 +44,15 @@ class Mask:
 
     Attributes:
         mask: (H, W) bool.
-        score: confidence in 0..1: how little the mask depends on its thresholds (see `nearest_neighbour.stability`).
+        score: estimate of the mask's IoU with what was meant, 0..1; 0 where no click on the object found anything.
         thresholds: lambda of each point of the prompt.
+        evidence: what the score was made of; None where no click on the object found anything.
     """
 
     mask: np.ndarray
     score: float
     thresholds: tuple[float, ...]
+    evidence: Evidence | None
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ class Scene:
         settings: Settings | None = None,
         *,
         overwrite_attention: bool = False,
+        score: Callable[[Evidence], float] = BUILT_IN.estimate,
     ) -> None:
         """Make the transition operator.
 
@@ -90,11 +96,13 @@ class Scene:
                 what the settings read.
             settings: the algorithm's constants.
             overwrite_attention: let the operator use the attention's memory, which halves the peak.
+            score: makes a mask's score of its evidence: `Calibration.estimate` of one's own calibration.
 
         Raises:
             InvalidImage, InvalidAttention: with what is wrong.
         """
         self.settings = settings or Settings()
+        self._score = score
         self._image_HW3 = _checked_image(image, self.settings.max_pixels)
         self._small_hw3 = working_image(self._image_HW3, self.settings.working_pixels)
         self._point_maps: PointMaps | None
@@ -134,7 +142,7 @@ class Scene:
         masks: list[Mask] = []
         for group in self._groups(objects):
             clicks = self._click_maps([pixel for each in group for pixel in each.pixels])
-            masks += run_parallel(partial(self._segment_object, clicks), group)
+            masks += run_parallel(partial(self._segment_object, clicks, objects), group)
         if self.settings.objects == "exclusive" and len(masks) > 1:
             keep_apart([mask.mask for mask in masks], [each.foreground for each in objects])
         return masks
@@ -216,21 +224,26 @@ class Scene:
         pixel, map_hw = item
         return click_map(map_hw, *self._small_pixel(pixel), self.settings)
 
-    def _segment_object(self, clicks: dict[Pixel, ClickMap], each: _Object) -> Mask:
+    def _segment_object(self, clicks: dict[Pixel, ClickMap], company: Sequence[_Object], each: _Object) -> Mask:
         mapped = [
             MappedClick(*self._small_pixel(pixel), label, clicks[pixel])
             for pixel, label in zip(each.pixels, each.prompt.labels, strict=True)
         ]
         reading, distance_hw = read_jointly(mapped, self.settings)
+        before = read_jointly(mapped[:-1], self.settings)[0] if mapped[1:] else None
         if self.settings.more_clicks == "edit":
+            before = self._edited(each, mapped[:-1]) if mapped[1:] else None
             reading = self._edited(each, mapped)
         elif self._smoother is not None:
             reading = self._smoother.smooth(None, reading, mapped)
         mask_HW = carry_mask(reading.mask_hw, self._small_hw3, self._image_HW3)
         mark_points(mask_HW, each.pixels, each.prompt.labels)
         # No foreground point with a threshold above 0 means a mask of single pixels: stable, but nothing was found.
-        found = any(value > 0 for value, label in zip(reading.thresholds, each.prompt.labels, strict=True) if label)
-        return Mask(mask_HW, stability(distance_hw) if found else 0.0, reading.thresholds)
+        if not any(value > 0 for value, label in zip(reading.thresholds, each.prompt.labels, strict=True) if label):
+            return Mask(mask_HW, 0.0, reading.thresholds, None)
+        rivals = [self._small_pixel(other.foreground[0]) for other in company if other is not each and other.foreground]
+        evidence = gather_evidence(mapped, reading, before, stability(distance_hw), rivals, self.settings)
+        return Mask(mask_HW, self._score(evidence), reading.thresholds, evidence)
 
     def _edited(self, each: _Object, mapped: list[MappedClick]) -> Reading:
         """The clicks one after the other; what came of the first ones is kept for the next call."""

@@ -126,6 +126,7 @@ class Job(BaseModel):
     orientation: Literal["stored", "displayed"] = "stored"
     allow_images_outside_root: bool = False
     report: bool = False
+    calibration: Address | None = None
     storage: Annotated[Storage, Field(default_factory=Storage)]
     limits: Limits = Limits()
     export: tuple[ExportFormat, ...] = ("coco",)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pycocotools import mask as coco_mask
 
+from m2n2.confidence.evidence import Evidence
 from pipeline.clicks import ObjectClicks
 from pipeline.failure import Failure
 from pipeline.plan import ImageClicks, Plan, PlanMismatch
@@ -27,6 +28,7 @@ from pipeline.storage.store import Store
 ERROR = pa.struct(
     [("stage", pa.string()), ("reason", pa.string()), ("message", pa.string()), ("retryable", pa.bool_())]
 )
+EVIDENCE = pa.struct([(each.name, pa.int32() if each.name == "clicks" else pa.float32()) for each in fields(Evidence)])
 PART = pa.schema(
     [
         ("image", pa.string()),
@@ -42,6 +44,7 @@ PART = pa.schema(
         ("seconds", pa.float32()),
         ("error", ERROR),
         ("clicks_digest", pa.string()),  # see pipeline/provenance.py; version 0.1 has none
+        ("evidence", EVIDENCE),  # what the score was made of; null in what version 0.1 wrote
     ]
 )
 PART_NAME = re.compile(r"parts/shard-(\d{5,})\.parquet$")
@@ -61,7 +64,9 @@ class Size:
     height: int
 
 
-def mask_row(clicks: ObjectClicks, mask: np.ndarray, score: float, seconds: float) -> Row:
+def mask_row(
+    clicks: ObjectClicks, mask: np.ndarray, score: float, seconds: float, evidence: Evidence | None = None
+) -> Row:
     """The row of an object that has its mask, (H, W) bool; `seconds` is its image's time shared among its objects."""
     height, width = mask.shape
     encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
@@ -70,6 +75,7 @@ def mask_row(clicks: ObjectClicks, mask: np.ndarray, score: float, seconds: floa
         "bbox": [float(value) for value in coco_mask.toBbox(encoded)],
         "area": int(coco_mask.area(encoded)),
         "score": score,
+        "evidence": asdict(evidence) if evidence else None,
     }
 
 

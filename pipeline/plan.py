@@ -18,12 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m2n2.backbones import BUILT_IN
+from m2n2.confidence.built_in import SCORE_VERSION
 from m2n2.head_version import HEAD_VERSION
 from pipeline.clicks import CLICK, ObjectClicks
 from pipeline.config import Job
 from pipeline.describe import describe
 from pipeline.failure import Failure
 from pipeline.image_key import outside_root
+from pipeline.inputs.calibration import read_calibration
 from pipeline.inputs.click_files import find_click_files
 from pipeline.inputs.click_table import ClickTable
 from pipeline.storage.parquet import DamagedObject, read_parquet
@@ -44,7 +46,9 @@ SHARD = pa.schema(
 )
 UPLOADS_AT_ONCE = 8
 # Keys that earlier versions did not write into a plan's identity, with the value that they stood for.
-ADDED_LATER: dict[str, Any] = {"head_version": 1}
+ADDED_LATER: dict[str, Any] = {"head_version": 1, "score_version": 1, "calibration": None}
+# A run that was begun with an earlier kind of score is finished with it: its masks are the same.
+KNOWN_SCORES = (1, SCORE_VERSION)
 
 
 class PlanMismatch(ValueError):
@@ -132,7 +136,12 @@ def find_or_make_plan(job: Job) -> Plan:
             f"this is version {HEAD_VERSION}, and a run never mixes them: finish it with the m2n2 that began it, or "
             "choose another output"
         )
-    if found := list(differences(plan.identity, identity)):
+    if (planned_scores := score_version(plan)) not in KNOWN_SCORES:
+        raise PlanMismatch(
+            f"{store.url('plan/plan.json')}: the plan was made for version {planned_scores} of scores, this m2n2 knows "
+            f"{', '.join(map(str, KNOWN_SCORES))}: finish it with the m2n2 that began it, or choose another output"
+        )
+    if found := list(differences(plan.identity, identity | {"score_version": planned_scores})):
         raise PlanMismatch(
             f"{store.url('plan/plan.json')} belongs to another job, and a plan once written is frozen.\n  "
             + "\n  ".join(found)
@@ -153,6 +162,8 @@ def make_identity(job: Job, files: Sequence[Entry]) -> dict[str, Any]:
     identity = {
         "schema_version": SCHEMA_VERSION,
         "head_version": HEAD_VERSION,
+        "score_version": SCORE_VERSION,
+        "calibration": read_calibration(job.calibration, job.storage) if job.calibration else None,
         "clicks": {file.key: {"size": file.size, "etag": _content(job, file)} for file in files},
         # As the file has it, like every version before: a plan, and a library's settings, stay what they were.
         "images": job.as_written.get("images", job.images).rstrip("/"),
@@ -166,6 +177,11 @@ def make_identity(job: Job, files: Sequence[Entry]) -> dict[str, Any]:
     }
     normalised: dict[str, Any] = json.loads(json.dumps(identity))
     return normalised
+
+
+def score_version(plan: Plan) -> int:
+    """Which kind of scores the masks of a plan have: 1 is stability alone, see m2n2/confidence/built_in.py."""
+    return int(plan.identity.get("score_version", ADDED_LATER["score_version"]))
 
 
 def fingerprint_of(identity: Mapping[str, Any]) -> str:
@@ -185,8 +201,11 @@ def differences(planned: Any, wanted: Any, key: str = "") -> Iterator[str]:
 
 
 def settings_fingerprint(job: Job) -> str:
-    """What decides the masks of a job besides clicks and images; stays what it was in earlier versions."""
-    identity = make_identity(job, [])
+    """What decides the masks of a job besides clicks and images; stays what it was in earlier versions.
+
+    The version of scores is not in it: a library keeps its masks, with the scores that they have.
+    """
+    identity = make_identity(job, []) | {"score_version": ADDED_LATER["score_version"]}
     as_before = {key for key, value in ADDED_LATER.items() if identity[key] == value}
     return fingerprint_of({key: value for key, value in identity.items() if key not in as_before})
 

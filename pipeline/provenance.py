@@ -17,8 +17,8 @@ from pipeline.plan import ADDED_LATER, Plan, fingerprint_of
 
 KEY = "provenance"
 CLICKS_DIGITS = 16
-# Of a plan's identity, what decides masks whatever the images and the clicks are.
-SETTINGS = ("head_version", "orientation", "backbone", "settings")
+# Of a plan's identity, what decides masks and scores whatever the images and the clicks are.
+SETTINGS = ("head_version", "score_version", "calibration", "orientation", "backbone", "settings")
 
 
 @dataclass(frozen=True)

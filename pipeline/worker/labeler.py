@@ -28,6 +28,7 @@ from pipeline.plan import Plan, read_shard
 from pipeline.tasks import Doubt, Place, Progress, Task, TaskReport
 from pipeline.worker.clicks_on_image import doubts_about, placed_on
 from pipeline.worker.model import load_model
+from pipeline.worker.planned_score import score_of
 from pipeline.worker.prefetch import Fetched, Prefetch
 from pipeline.worker.refinement import Refinement, segment_failure
 from pipeline.worker.work import WorkUnderWay
@@ -187,7 +188,11 @@ class Labeler:
         from m2n2.backbones.reading import read_image
 
         scene = Scene(
-            pixels, read_image(self._backbone, pixels, self._job.settings), self._job.settings, overwrite_attention=True
+            pixels,
+            read_image(self._backbone, pixels, self._job.settings),
+            self._job.settings,
+            overwrite_attention=True,
+            score=score_of(self._plan),
         )
         scene.advance([point for prompt in prompts for point in prompt.points])
         scene.release_operator()

@@ -60,7 +60,7 @@ class Refinement:
                 self.fail_all(segment_failure(error))
         seconds = (self.device_s + time.monotonic() - started) / max(1, len(self._objects) + len(self._failed))
         rows = [
-            mask_row(clicks, mask.mask, mask.score, seconds)
+            mask_row(clicks, mask.mask, mask.score, seconds, mask.evidence)
             if mask.mask.any()
             else error_row(clicks, _empty_mask(clicks), self._size, seconds)
             for clicks, mask in zip(self._objects, masks, strict=True)

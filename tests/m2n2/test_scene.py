@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -162,7 +163,10 @@ class TestReuse:
         for prompt, mask in zip(prompts, together, strict=True):
             alone = make_scene().segment([prompt])[0]
             np.testing.assert_array_equal(mask.mask, alone.mask)
-            assert (mask.score, mask.thresholds) == (alone.score, alone.thresholds)
+            assert mask.thresholds == alone.thresholds
+            assert mask.evidence is not None
+            assert alone.evidence is not None
+            assert replace(mask.evidence, rivals=0.0) == alone.evidence  # only the score knows of the company
 
     def test_groups_and_batches_do_not_change_masks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         prompts = [Prompt([(x, y), (y, x)]) for x in (3, 20, 33) for y in (2, 17, 37)]
@@ -262,7 +266,7 @@ def test_threads_give_what_one_thread_gives() -> None:
     for masks in (found, *several):
         for mask, other in zip(masks, expected, strict=True):
             np.testing.assert_array_equal(mask.mask, other.mask)
-            assert (mask.score, mask.thresholds) == (other.score, other.thresholds)
+            assert mask.thresholds == other.thresholds
 
 
 def test_a_scene_can_be_made_beside_another_ones_segmenting() -> None:

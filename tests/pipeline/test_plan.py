@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from m2n2.confidence.built_in import BUILT_IN, SCORE_VERSION
+from m2n2.confidence.evidence import Evidence
 from m2n2.head_version import HEAD_VERSION
 from pipeline.config import Job, parse_job
 from pipeline.plan import (
@@ -24,6 +28,7 @@ from pipeline.plan import (
     write_plan,
 )
 from pipeline.storage.store import Store
+from pipeline.worker.planned_score import score_of
 from tests.pipeline.make_data import click_rows, parquet, put_dataset
 
 
@@ -156,9 +161,46 @@ def test_a_plan_of_another_version_of_the_masks_is_refused_in_one_line(
     assert settings_fingerprint(job) != before  # so that a night begun by the old version is begun anew
 
 
+def test_a_plan_of_scores_that_this_version_does_not_know_is_refused_in_one_line(
+    document: dict[str, Any],
+) -> None:
+    identity = dict(find_or_make_plan(job_of(document)).identity) | {"score_version": SCORE_VERSION + 1}
+    other = job_of(document, output=document["output"] + "2")
+    write_plan(other.output_store, "", identity, [], [], 1)
+    with pytest.raises(PlanMismatch) as caught:
+        find_or_make_plan(other)
+    assert f"made for version {SCORE_VERSION + 1} of scores, this m2n2 knows 1, {SCORE_VERSION}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_never_mixes_two_calibrations(document: dict[str, Any], tmp_path: Path) -> None:
+    changed = replace(BUILT_IN, intercept=1.0).as_plain() | {"score_version": SCORE_VERSION}
+    (tmp_path / "own.json").write_text(json.dumps(changed))
+    own = job_of(document, calibration=str(tmp_path / "own.json"), output=document["output"] + "2")
+    plan = find_or_make_plan(own)
+    middling = Evidence(0.5, 0.5, 0.5, 0.4, 0.5, 0.0, 2)
+    assert score_of(plan)(middling) == replace(BUILT_IN, intercept=1.0).estimate(middling)
+    assert settings_fingerprint(own) != settings_fingerprint(job_of(document))
+    with pytest.raises(PlanMismatch, match=r"calibration: the plan has .*, the job has None"):
+        find_or_make_plan(job_of(document, output=own.output))
+    (tmp_path / "own.json").write_text(json.dumps(changed | {"intercept": 2.0}))
+    with pytest.raises(PlanMismatch, match=r"calibration.intercept: the plan has 1.0, the job has 2.0"):
+        find_or_make_plan(own)
+
+
+def test_a_run_that_was_begun_with_the_first_kind_of_score_is_finished_with_it(document: dict[str, Any]) -> None:
+    job = job_of(document)
+    identity = {key: value for key, value in find_or_make_plan(job).identity.items() if key != "score_version"}
+    other = job_of(document, output=document["output"] + "2")
+    sealed = write_plan(other.output_store, "", identity, [], [], 1)
+    assert find_or_make_plan(other) == sealed
+    assert score_of(sealed)(Evidence(0.25, 0.5, 0.5, 0.4, 0.5, 0.0, 2)) == 0.25
+
+
 def test_a_plan_that_names_no_version_is_of_the_first(document: dict[str, Any]) -> None:
     job = job_of(document)
-    identity = {key: value for key, value in find_or_make_plan(job).identity.items() if key != "head_version"}
+    added = ("head_version", "score_version", "calibration")
+    identity = {key: value for key, value in find_or_make_plan(job).identity.items() if key not in added}
     other = job_of(document, output=document["output"] + "2")
     sealed = write_plan(other.output_store, "", identity, [], [], 1)
     if HEAD_VERSION == 1:

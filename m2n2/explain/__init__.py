@@ -1,0 +1,1 @@
+"""How a mask came about, stage by stage."""
