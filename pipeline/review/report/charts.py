@@ -97,7 +97,7 @@ def shares(name: str, rows: Mapping[str, Sequence[float]], parts: Sequence[str],
         axes.grid(axis="x")
         axes.grid(visible=False, axis="y")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}%"))
-        columns = min(len(parts), 4)
+        columns = min(len(parts), len(CLICK_COUNTS))
         figure.legend(loc="outside upper left", ncols=columns, frameon=False, handlelength=1, fontsize=9)
         figure.set_size_inches(5.4, 1.0 + 0.22 * -(-len(parts) // columns) + 0.34 * len(rows))
     return svg[0]

@@ -66,7 +66,7 @@ def test_real_photos_on_s3_with_a_pretrained_model(s3: S3Server, tmp_path: Path,
     coco = read_back(store, tmp_path)
     names = {image["id"]: image["file_name"] for image in coco.dataset["images"]}
     assert len(coco.anns) == 6
-    assert store.read("labels/report/index.html").decode().count("data:image/jpeg") == 2 * 6
+    assert store.read("labels/report/index.html").decode().count("data:image/jpeg") >= 2 * 6  # lowest and random
     for annotation in coco.anns.values():
         mask = coco.annToMask(annotation)
         name = names[annotation["image_id"]]
