@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +74,31 @@ def test_stopped_half_way_it_resumes_to_the_same_numbers(data: TruthData, tmp_pa
     (first,) = (entry for entry in broken.output_store.listing("results/"))
     resumed = run(broken, data)
     assert [entry.etag for entry in broken.output_store.listing("results/") if entry.key == first.key] == [first.etag]
+    assert {name: (each.clicks, each.ious) for name, each in resumed.items()} == {
+        name: (each.clicks, each.ious) for name, each in whole.items()
+    }
+
+
+def run_until_killed(folder: Path) -> None:
+    data, job = find_truths(Store(str(folder / "data"))), job_of(folder, "killed")
+
+    def click(images: Sequence[TruthImage]) -> Iterator[str]:
+        for key in click_here(job, REQUEST, data, make_method(job, REQUEST.method), images):
+            os.kill(os.getpid(), signal.SIGKILL)
+            yield key
+
+    evaluate(job, REQUEST, data, click)
+
+
+def test_a_killed_process_is_resumed_to_the_same_numbers(data: TruthData, tmp_path: Path) -> None:
+    code = (
+        f"from pathlib import Path; from {__name__} import run_until_killed; run_until_killed(Path({str(tmp_path)!r}))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    killed = job_of(tmp_path, "killed")
+    assert len(list(killed.output_store.listing("results/"))) == 1
+    resumed, whole = run(killed, data), run(job_of(tmp_path, "whole"), data)
     assert {name: (each.clicks, each.ious) for name, each in resumed.items()} == {
         name: (each.clicks, each.ious) for name, each in whole.items()
     }
