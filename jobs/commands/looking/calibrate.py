@@ -25,20 +25,15 @@ def calibrate(
 
     Example: m2n2 calibrate s3://bucket/labels/run-7/ --truth checked/instances.json --to calibration.json
     """
-    from pipeline.evaluation.truths import InvalidTruth
     from pipeline.review.calibrate import FEW_OBJECTS
     from pipeline.review.calibrate import calibrate as fit
     from pipeline.review.source import open_source
+    from pipeline.review.truth import read_truth
     from pipeline.storage.filesystem import Storage
     from pipeline.storage.store import Store
 
     storage = Storage(endpoint_url=endpoint_url)
-    try:
-        document = json.loads(Store("", storage).read(truth))
-    except FileNotFoundError:
-        raise InvalidTruth(f"--truth: {truth}: there is no such file") from None
-    except ValueError as error:
-        raise InvalidTruth(f"--truth: {truth}: not readable as JSON: {error}") from error
+    document = read_truth(Store("", storage), truth)
     with open_source(Store(output, storage)) as source:
         fitted = fit(source.labels, document, truth)
     if fitted.without_evidence:

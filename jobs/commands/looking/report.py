@@ -19,6 +19,9 @@ def report(
     images: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="where the images are, if not where the run says")
     ] = None,
+    truth: Annotated[
+        str | None, typer.Option(metavar="FILE", help="COCO instances: how scores stand to the truth of some images")
+    ] = None,
     endpoint_url: EndpointUrl = None,
 ) -> int:
     """Make a page of figures and pictures that a browser opens, without a server.
@@ -33,5 +36,5 @@ def report(
     store = Store(output, Storage(endpoint_url=endpoint_url))
     target, key = (store, REPORT_KEY) if to is None else (Store(to, store.storage), "index.html")
     with open_source(store) as source:
-        say(write_report(source, target, key, images))
+        say(write_report(source, target, key, images, truth))
         return tell_missing(source.labels.missing, "the report")

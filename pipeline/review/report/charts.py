@@ -103,6 +103,16 @@ def shares(name: str, rows: Mapping[str, Sequence[float]], parts: Sequence[str],
     return svg[0]
 
 
+def diagonal(name: str, points: Sequence[tuple[float, float]], x_label: str, y_label: str) -> str:
+    """Points between 0 and 1 on both axes, beside the line on which both are the same."""
+    with _chart(name) as (figure, axes, svg):
+        axes.plot([0, 1], [0, 1], color=LINE, linewidth=1.5)
+        axes.plot(*zip(*points, strict=True), color=ACCENT, marker="o", linewidth=1.5)
+        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel=x_label, ylabel=y_label)
+        figure.set_size_inches(5.4, 2.9)
+    return svg[0]
+
+
 @contextmanager
 def _chart(name: str) -> Iterator[tuple[Figure, Any, list[str]]]:
     """A figure with its axes; once they are drawn, the SVG stands in the list. No two of a page have one `name`."""

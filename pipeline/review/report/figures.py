@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
+from m2n2.confidence.fit import agreement
 from pipeline.review.queue import ReviewQueue
 from pipeline.review.report import charts
 from pipeline.review.run_facts import RunFacts
 
-SCORE_BINS, RATE_BINS = 20, 48
+SCORE_BINS, RELIABILITY_BINS, RATE_BINS = 20, 10, 48
 CATEGORIES = 12
 QUANTILES = "0.05, 0.25, 0.5, 0.75, 0.95"
 MOST_CLICKS = 5
@@ -36,9 +38,28 @@ def totals(queue: ReviewQueue) -> dict[str, Any]:
     return row
 
 
-def figures(queue: ReviewQueue, facts: RunFacts) -> list[Figure]:
-    """All charts, in the order of the page."""
-    return [_scores(queue), _areas(queue), _clicks(queue), _rate(facts), _stages(facts)]
+def figures(queue: ReviewQueue, facts: RunFacts, truth: Sequence[tuple[float, float]] | None) -> list[Figure]:
+    """All charts, in the order of the page; `truth` are scores and IoUs of the masks whose truth is known."""
+    known = [] if truth is None else [_reliability(truth)]
+    return [_scores(queue), *known, _areas(queue), _clicks(queue), _rate(facts), _stages(facts)]
+
+
+def _reliability(truth: Sequence[tuple[float, float]]) -> Figure:
+    title = "Scores against the truth"
+    if not truth:
+        return Figure(title, None, "No mask is of an object whose truth is known.")
+    bins: dict[int, list[tuple[float, float]]] = {}
+    for score, iou in truth:
+        bins.setdefault(min(RELIABILITY_BINS - 1, int(score * RELIABILITY_BINS)), []).append((score, iou))
+    means = [tuple(fmean(values) for values in zip(*bins[each], strict=True)) for each in sorted(bins)]
+    found = agreement(*zip(*truth, strict=True))
+    svg = charts.diagonal("reliability", [(score, iou) for score, iou in means], "score", "mean IoU with the truth")
+    return Figure(
+        title,
+        svg,
+        f"{found.objects:,} masks whose truth is known, by tenths of the score; on the line scores say what is so. "
+        f"Rank correlation {found.rank_correlation:.2f}, mean difference {found.reliability_error:.3f}.",
+    )
 
 
 def _scores(queue: ReviewQueue) -> Figure:

@@ -10,6 +10,7 @@ from pipeline.review.queue import ReviewQueue
 from pipeline.review.report.contact_sheets import Images, contact_sheets
 from pipeline.review.run_facts import RunFacts, read_run_facts
 from pipeline.review.source import Source, open_source
+from pipeline.review.truth import ious_with_truth, read_truth, truths_by_image
 from pipeline.storage.store import Store
 
 REPORT_KEY = "report/index.html"
@@ -37,15 +38,19 @@ def report_at(output: Store, target: Store, key: str = REPORT_KEY) -> str:
         return write_report(source, target, key)
 
 
-def write_report(source: Source, target: Store, key: str = REPORT_KEY, images: str | None = None) -> str:
+def write_report(
+    source: Source, target: Store, key: str = REPORT_KEY, images: str | None = None, truth: str | None = None
+) -> str:
     """Make the page of `source` and put it at `key` of `target`; returns its address.
 
     The same labels give the same page. An image that cannot be had is a card without a picture.
 
     Args:
         images: where the images are, if not where the run says.
+        truth: a COCO file with the truth of some of the images.
 
     Raises:
+        InvalidTruth: the file is not there, or is no COCO.
         InvalidJob, PlanDamaged, ForeignPart: as `report_at`.
     """
     check_installed()
@@ -54,6 +59,7 @@ def write_report(source: Source, target: Store, key: str = REPORT_KEY, images: s
 
     facts = read_run_facts(source.run, source.night)
     found = _images(source, facts, images)
+    known = None if truth is None else _scores_with_truth(source, truth)
     with ReviewQueue(source) as queue:
         masks, failures = contact_sheets(source, queue, found)
         page = render(
@@ -62,12 +68,23 @@ def write_report(source: Source, target: Store, key: str = REPORT_KEY, images: s
             found.store if found else None,
             totals(queue),
             queue.counts(),
-            figures(queue, facts),
+            figures(queue, facts, known),
             masks,
             failures,
         )
     target.put(key, page.encode("utf-8", "replace"))
     return target.url(key)
+
+
+def _scores_with_truth(source: Source, path: str) -> list[tuple[float, float]]:
+    """Score and IoU of every mask whose truth the file at `path` has."""
+    truths = truths_by_image(read_truth(Store("", source.store.storage), path), path)
+    found = []
+    for image in source.labels.images(["rle", "score"]):
+        if truth := truths(image.rows[0]["image"]):
+            masks = [row for row in image.rows if row["rle"] is not None]
+            found += [(float(row["score"]), iou) for row, iou in ious_with_truth(masks, truth)]
+    return found
 
 
 def _images(source: Source, facts: RunFacts, address: str | None) -> Images | None:

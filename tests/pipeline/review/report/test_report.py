@@ -19,6 +19,7 @@ from PIL import Image
 
 from jobs.cli import main
 from pipeline.config import Job, Limits
+from pipeline.export.coco import export_coco
 from pipeline.library.settle import DIFF
 from pipeline.review.queue import ReviewQueue
 from pipeline.review.report.contact_sheets import Card, Images, contact_sheets
@@ -140,6 +141,22 @@ def test_it_needs_nothing_else(page: str) -> None:
 def test_ids_are_different_although_several_charts_have_the_same(page: str) -> None:
     found = [attributes["id"] for _, attributes in Tags(page).tags if "id" in attributes]
     assert len(found) == len(set(found)) > 20
+
+
+def test_scores_are_held_against_the_truth_where_it_is_known(job: Job, tmp_path: Path) -> None:
+    truth, page = tmp_path / "truth.json", tmp_path / "index.html"
+    with open_source(job.output_store) as source:
+        export_coco(source.labels, Store(""), str(truth))
+    document = json.loads(truth.read_text())
+    document["images"] = document["images"][:10]
+    kept = {image["id"] for image in document["images"]}
+    document["annotations"] = [each for each in document["annotations"] if each["image_id"] in kept]
+    truth.write_text(json.dumps(document))
+    assert main(["report", job.output, "--to", str(tmp_path), "--truth", str(truth), "--images", "elsewhere"]) == 0
+    text = Tags(page.read_text()).text
+    assert f"{len(document['annotations'])} masks whose truth is known" in text
+    scores = [each["score"] for each in document["annotations"]]
+    assert f"mean difference {1 - sum(scores) / len(scores):.3f}" in text  # every mask is its own truth
 
 
 def test_the_command_makes_the_same_page_of_the_same_labels(job: Job, page: str, tmp_path: Path) -> None:
