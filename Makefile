@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow bench clean
+.PHONY: demo test test-slow test-importers clean
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -22,5 +22,9 @@ test: .venv/.installed
 test-slow: .venv/.installed
 	$(BIN)/python -m pytest -m slow
 
+# Other tools' importers, each in an environment of its own below .importers/; writes the table of docs/exports.md.
+test-importers: .venv/.installed
+	$(BIN)/python -m tests.importers.compare
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .importers demo

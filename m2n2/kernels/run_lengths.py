@@ -36,8 +36,12 @@ def fill_crop(runs: np.ndarray, height: int, left: int, top: int, crop_HW: np.nd
     start = 0
     for number in range(runs.size):
         if number % 2 == 1:
-            for pixel in range(start, start + runs[number]):
-                crop_HW[pixel % height - top, pixel // height - left] = 1
+            column, row = start // height, start % height
+            for _ in range(runs[number]):
+                crop_HW[row - top, column - left] = 1
+                row += 1
+                if row == height:
+                    column, row = column + 1, 0
         start += runs[number]
 
 

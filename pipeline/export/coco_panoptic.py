@@ -13,6 +13,8 @@ from pipeline.export.files import Folder, JsonFile, Names, dump
 from pipeline.export.format import Options, coco_head, coco_image
 from pipeline.export.masks import MaskedImage, Reading
 
+PLACE = "annotations/panoptic_default"  # of the JSON file, and of the folder of PNG files beside it
+
 
 class CocoPanoptic:
     """Each pixel belongs to the smallest mask that covers it. Segments count from 1 in every image."""
@@ -36,7 +38,7 @@ class CocoPanoptic:
             colours[:, :, channel] = (image.disjoint >> 8 * channel) & 255
         sink = io.BytesIO()
         Image.fromarray(colours).save(sink, "PNG")
-        self._folder.put(f"panoptic/{name}.png", sink.getvalue())
+        self._folder.put(f"{PLACE}/{name}.png", sink.getvalue())
         self._file.add("images", dump(coco_image(image)))
         segments = list(_segments(image, left))
         self._file.add(
@@ -46,7 +48,7 @@ class CocoPanoptic:
     def finish(self, reading: Reading) -> Sequence[str]:
         """See Format."""
         head = coco_head(reading, isthing=1)
-        self._folder.put_file("panoptic.json", self._file.assembled(head))
+        self._folder.put_file(f"{PLACE}.json", self._file.assembled(head))
         return [self._folder.address]
 
 

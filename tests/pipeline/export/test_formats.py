@@ -144,11 +144,12 @@ def test_results_load_beside_the_instances(hard: HardRun) -> None:
 
 
 def test_panoptic_pixels_belong_to_the_smallest_mask(hard: HardRun) -> None:
-    document = json.loads((hard.folder / "coco-panoptic" / "panoptic.json").read_text())
+    document = json.loads((hard.folder / "coco-panoptic" / "annotations" / "panoptic_default.json").read_text())
     images = {each["id"]: each["file_name"] for each in document["images"]}
+    folder = hard.folder / "coco-panoptic" / "annotations" / "panoptic_default"
     assert all(each["isthing"] == 1 for each in document["categories"])
     for each in document["annotations"]:
-        pixels = np.asarray(Image.open(hard.folder / "coco-panoptic" / "panoptic" / each["file_name"])).astype(int)
+        pixels = np.asarray(Image.open(folder / each["file_name"])).astype(int)
         ids = pixels @ [1, 256, 65536]
         found = {(images[each["image_id"]], one["object"]): ids == one["id"] for one in each["segments_info"]}
         owned = hard.disjoint(images[each["image_id"]])
