@@ -41,6 +41,7 @@ class ClickTable:
         self._directory = tempfile.TemporaryDirectory(prefix="m2n2-clicks-")
         self._database = duckdb.connect(str(Path(self._directory.name) / "clicks.duckdb"))
         self._database.execute(f"SET memory_limit='{MEMORY_LIMIT}'; SET preserve_insertion_order=false; SET threads=2")
+        self._database.execute("SET enable_progress_bar=false")  # it would stand in what the command says
         self._database.register("incoming", CANONICAL.empty_table())
         self._database.execute("CREATE TABLE unsorted AS SELECT * FROM incoming")
         # Batch by batch rather than as one stream: an error of ours must not come out wrapped in one of the database's.

@@ -93,7 +93,7 @@ class Index:
 
     def totals(self) -> Totals:
         """Count the objects."""
-        with duckdb.connect() as database:
+        with duckdb.connect(config={"enable_progress_bar": False}) as database:
             rows = database.execute(
                 """SELECT coalesce(tried_reason, reason), count(*) FROM read_parquet($path)
                    WHERE NOT removed GROUP BY 1 ORDER BY 2 DESC, 1""",
@@ -111,6 +111,7 @@ def open_database(path: Path) -> duckdb.DuckDBPyConnection:
     """A database on disk that keeps to MEMORY_LIMIT and spills beside itself."""
     database = duckdb.connect(str(path))
     database.execute(f"SET memory_limit='{MEMORY_LIMIT}'; SET preserve_insertion_order=false; SET threads=2")
+    database.execute("SET enable_progress_bar=false")  # it would stand in what the command says
     return database
 
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.failure import REASONS as FAILURES
+from pipeline.library.index import open_database
 from pipeline.library.settle import DIFF
 from pipeline.review.queue import MENDABLE, QUEUE, REASONS, Represented, ReviewQueue
 from pipeline.review.source import Source, open_source
@@ -140,3 +141,8 @@ def test_the_files_hold_the_queue_and_are_the_same_every_time(
     assert lines[0]["category"] == 'cat, "big"\n'
     assert lines[0]["reasons"] == "low_score"
     assert sum(line["pick"] != "" for line in lines) == 5
+
+
+def test_a_long_sort_draws_no_progress_bar_into_what_the_command_says(tmp_path: Path) -> None:
+    with open_database(tmp_path / "any.duckdb") as database:
+        assert database.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(False,)]
