@@ -93,7 +93,8 @@ class Index:
 
     def totals(self) -> Totals:
         """Count the objects."""
-        with duckdb.connect(config={"enable_progress_bar": False}) as database:
+        with duckdb.connect() as database:
+            database.execute("SET enable_progress_bar=false")
             rows = database.execute(
                 """SELECT coalesce(tried_reason, reason), count(*) FROM read_parquet($path)
                    WHERE NOT removed GROUP BY 1 ORDER BY 2 DESC, 1""",
