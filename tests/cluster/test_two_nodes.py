@@ -196,7 +196,7 @@ def test_a_job_is_submitted_cancelled_and_submitted_again(
     output = Store(data.url("labels"), data.storage)
     job = tmp_path / "job.yaml"
     job.write_text(yaml.safe_dump(document_of(data) | {"output": output.root}))
-    put_images(data, "01", range(60))
+    put_images(data, "01", range(30))
     command = ("submit", str(job), "workers.count=1", "--address", cluster.dashboard_url)
 
     cancelled = start(*command)
@@ -207,13 +207,13 @@ def test_a_job_is_submitted_cancelled_and_submitted_again(
     said, _ = cancelled.communicate(timeout=TIMEOUT_S)
     assert cancelled.returncode == 1, said
     assert f"{name}-1 stopped" in said
-    assert 0 < parts(output) < 60, "the job was over before it could be cancelled"
+    assert 0 < parts(output) < 30, "the job was over before it could be cancelled"
 
     again = start(*command)
     said, _ = again.communicate(timeout=TIMEOUT_S)
     assert again.returncode == 0, said
-    assert "complete: 120 objects, 0 failed" in said
-    assert objects(output) == all_masks(range(60))
+    assert "complete: 60 objects, 0 failed" in said
+    assert objects(output) == all_masks(range(30))
 
     refused = start(*command, RAY_AUTH_TOKEN="wrong" * 10)
     said, _ = refused.communicate(timeout=TIMEOUT_S)
