@@ -1,4 +1,4 @@
-"""What a budget picked, as tools take it in: a list of images, COCO for a task of CVAT, tasks of Label Studio."""
+"""What a budget picked, as tools take it in: a list of images, COCO and XML for CVAT, tasks for Label Studio."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.export.coco import export_coco
+from pipeline.export.format import Options
 from pipeline.export.labels import Labels
+from pipeline.export.one_pass import export_labels
 from pipeline.frozen_parts import LabelledImage
 from pipeline.review.queue import ReviewQueue
 from pipeline.review.run_facts import read_run_facts
@@ -22,17 +24,20 @@ SHOWN = ("object", "category", "reasons", "score", "failure", "rank", "pick", "a
 def write_picked(source: Source, queue: ReviewQueue, target: Store) -> list[str]:
     """Write the picks, which are as many as the budget and so fit in memory, to `target`; returns the addresses.
 
-    `picked/images.txt` has a key a line, in the queue's order; the COCO file has these images, and of their objects
-    those that were picked; `picked/tasks.json` has a task an image, with what is to be looked at in it.
+    `picked/images.txt` has a key a line, in the queue's order; the COCO file, `picked/cvat/` and `picked/labelstudio/`
+    have these images, and of their objects those that were picked and have a mask; `picked/tasks.json` has a task an
+    image, with what is to be looked at in it, also where there is no mask.
     """
     by_image: dict[str, list[dict[str, Any]]] = {}
     for row in queue.rows(picked_only=True):
         by_image.setdefault(row["image"], []).append(row)
     target.put(IMAGES_KEY, "".join(f"{image}\n" for image in by_image).encode())
     picked = {(image, row["object"]) for image, rows in by_image.items() for row in rows}
-    export_coco(only(source.labels, picked), target, COCO_KEY)
+    labels, below = only(source.labels, picked), Store(target.url("picked"), target.storage)
+    export_coco(labels, target, COCO_KEY)
+    exported = export_labels(labels, ("cvat", "labelstudio"), below, Options(images=_images_of(source)))
     target.put(TASKS_KEY, json.dumps(list(_tasks(source, by_image)), indent=1, ensure_ascii=False).encode())
-    return [target.url(key) for key in (IMAGES_KEY, COCO_KEY, TASKS_KEY)]
+    return [*(target.url(key) for key in (IMAGES_KEY, COCO_KEY, TASKS_KEY)), *exported.addresses]
 
 
 def only(labels: Labels, objects: set[Key]) -> Labels:
@@ -48,8 +53,12 @@ def only(labels: Labels, objects: set[Key]) -> Labels:
 
 
 def _tasks(source: Source, by_image: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[dict[str, Any]]:
-    address = read_run_facts(source.run, source.night).images
-    images = Store(address) if address else None
+    images = _images_of(source)
     for image, rows in by_image.items():
         objects = [{name: row[name] for name in SHOWN} for row in rows]
         yield {"data": {"image": images.url(image) if images else image, "key": image, "review": objects}}
+
+
+def _images_of(source: Source) -> Store | None:
+    address = read_run_facts(source.run, source.night).images
+    return Store(address) if address else None

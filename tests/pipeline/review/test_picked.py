@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 from pycocotools.coco import COCO
 
@@ -39,3 +40,8 @@ def test_the_picks_and_nothing_else_with_the_identifiers_of_every_export(tmp_pat
     assert [task["data"]["image"] for task in tasks] == [job.image_store.url(f"{name}.png") for name in "abc"]
     assert [(each["object"], each["reasons"]) for each in tasks[0]["data"]["review"]] == [("poor", ["low_score"])]
     assert tasks[1]["data"]["review"][0]["failure"] == "click_outside"
+    drawn = json.loads(target.read("picked/labelstudio/tasks.json"))
+    assert [task["data"]["image"] for task in drawn] == [job.image_store.url(f"{name}.png") for name in "ac"]
+    assert all(len(task["predictions"][0]["result"]) == 1 for task in drawn)
+    images = ElementTree.fromstring(target.read("picked/cvat/annotations.xml")).findall("image")
+    assert [(image.get("name"), len(image.findall("mask"))) for image in images] == [("a.png", 1), ("c.png", 1)]
