@@ -21,6 +21,7 @@ def test_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["review", job.output, "--to", str(to), "--budget", "3"]) == 0
     names = ("review.parquet", "review.csv", "picked/images.txt")
     files = [str(to / name) for name in (*names, "picked/annotations/instances_default.json", "picked/tasks.json")]
+    files += [f"{to}/picked/cvat/", f"{to}/picked/labelstudio/"]
     assert capsys.readouterr().out.split() == ["low_score", "2", "no_mask", "1", *files]
     rows = pq.read_table(to / "review.parquet").to_pylist()
     assert [row["image"] for row in rows[:3]] == ["0.png", "1.png", "3.png"]
