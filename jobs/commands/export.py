@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from jobs.commands.missing import tell_missing
 from jobs.commands.options import EndpointUrl
 from jobs.console import say
-from jobs.exit_codes import COMPLETE, INCOMPLETE
+from jobs.exit_codes import INCOMPLETE
+from jobs.process import write
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -86,15 +88,10 @@ def export(
         exported = export_labels(labels, formats, target, options, selection, one_file)
     for address in exported.addresses:
         say(address)
-    missing = exported.images_missing > 0
     for note in exported.notes:
-        sys.stderr.write(f"m2n2: {note}\n")
-    if labels.missing:
-        sys.stderr.write(
-            f"m2n2: {len(labels.missing)} parts were not there, such as {labels.missing[0]}: what they hold, or will "
-            "hold, is not in the export\n"
-        )
-    return INCOMPLETE if missing or labels.missing else COMPLETE
+        write(sys.stderr, f"m2n2: {note}")
+    code = tell_missing(labels.missing, "the export")
+    return INCOMPLETE if exported.images_missing else code
 
 
 def _formats(text: str) -> Sequence[ExportFormat]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.looking.missing import tell_missing
+from jobs.commands.missing import tell_missing
 from jobs.commands.options import EndpointUrl
 from jobs.console import say
 
