@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pipeline.export.coco import export_coco
 from pipeline.export.format import Options
 from pipeline.export.labels import Labels
 from pipeline.export.one_pass import export_labels
@@ -18,6 +17,7 @@ from pipeline.review.source import Key, Source
 from pipeline.storage.store import Store
 
 IMAGES_KEY, COCO_KEY, TASKS_KEY = "picked/images.txt", "picked/annotations/instances_default.json", "picked/tasks.json"
+COCO_OF_CVAT = "cvat/annotations/instances_default.json"
 SHOWN = ("object", "category", "reasons", "score", "failure", "rank", "pick", "annotation_id")
 
 
@@ -33,10 +33,11 @@ def write_picked(source: Source, queue: ReviewQueue, target: Store) -> list[str]
         by_image.setdefault(row["image"], []).append(row)
     target.put(IMAGES_KEY, "".join(f"{image}\n" for image in by_image).encode())
     picked = {(image, row["object"]) for image, rows in by_image.items() for row in rows}
-    labels, below = only(source.labels, picked), Store(target.url("picked"), target.storage)
-    export_coco(labels, target, COCO_KEY)
-    exported = export_labels(labels, ("cvat", "labelstudio"), below, Options(images=_images_of(source)))
-    target.put(TASKS_KEY, json.dumps(list(_tasks(source, by_image)), indent=1, ensure_ascii=False).encode())
+    address = read_run_facts(source.run, source.night).images
+    images, below = Store(address) if address else None, Store(target.url("picked"), target.storage)
+    exported = export_labels(only(source.labels, picked), ("cvat", "labelstudio"), below, Options(images=images))
+    target.put(COCO_KEY, below.read(COCO_OF_CVAT))  # one pass over all parts is enough
+    target.put(TASKS_KEY, json.dumps(list(_tasks(images, by_image)), indent=1, ensure_ascii=False).encode())
     return [*(target.url(key) for key in (IMAGES_KEY, COCO_KEY, TASKS_KEY)), *exported.addresses]
 
 
@@ -52,13 +53,7 @@ def only(labels: Labels, objects: set[Key]) -> Labels:
     return replace(labels, images=images)
 
 
-def _tasks(source: Source, by_image: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[dict[str, Any]]:
-    images = _images_of(source)
+def _tasks(images: Store | None, by_image: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[dict[str, Any]]:
     for image, rows in by_image.items():
         objects = [{name: row[name] for name in SHOWN} for row in rows]
         yield {"data": {"image": images.url(image) if images else image, "key": image, "review": objects}}
-
-
-def _images_of(source: Source) -> Store | None:
-    address = read_run_facts(source.run, source.night).images
-    return Store(address) if address else None
