@@ -8,13 +8,12 @@ mille: of that there is a warning.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from pipeline.config import Job
+from pipeline.driver.plan_notes import read_notes, write_notes
 from pipeline.storage.store import Store
 from pipeline.tasks import Doubt, TaskReport
 
@@ -38,19 +37,14 @@ class Doubts:
 
 def write_doubts(store: Store, fingerprint: str, doubts: Doubts) -> None:
     """Replace what stands there; of several drivers the last one's counts."""
-    document = {"fingerprint": fingerprint, "looked_at": doubts.looked_at, "images": dict(doubts.images)}
-    store.put(DOUBTS_KEY, json.dumps(document).encode())
+    notes = {"looked_at": doubts.looked_at, "images": dict(doubts.images)}
+    write_notes(store, DOUBTS_KEY, fingerprint, notes)
 
 
 def read_doubts(store: Store, fingerprint: str) -> Doubts:
     """What earlier drivers counted in the plan with this fingerprint; nothing where there was none."""
-    try:
-        document: dict[str, Any] = json.loads(store.read(DOUBTS_KEY))
-    except FileNotFoundError:
-        return Doubts()
-    if document["fingerprint"] != fingerprint:
-        return Doubts()
-    return Doubts(document["looked_at"], document["images"])
+    notes = read_notes(store, DOUBTS_KEY, fingerprint)
+    return Doubts(notes["looked_at"], notes["images"]) if notes else Doubts()
 
 
 def warnings(doubts: Doubts, job: Job) -> list[str]:

@@ -5,9 +5,9 @@ Threads work beside each other, so the stages of a run add up to more than the r
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
+from pipeline.driver.plan_notes import read_notes, write_notes
 from pipeline.storage.store import Store
 
 STAGES_KEY = "status/stages.json"
@@ -16,7 +16,7 @@ STAGES_KEY = "status/stages.json"
 def write_stages(store: Store, fingerprint: str, stages: Mapping[str, float]) -> None:
     """Replace what stands there; of several drivers the last one's sums."""
     rounded = {stage: round(seconds, 3) for stage, seconds in stages.items()}
-    store.put(STAGES_KEY, json.dumps({"fingerprint": fingerprint, "seconds": rounded}).encode())
+    write_notes(store, STAGES_KEY, fingerprint, {"seconds": rounded})
 
 
 def plus_stages(stages: Mapping[str, float], more: Mapping[str, float]) -> dict[str, float]:
@@ -26,9 +26,5 @@ def plus_stages(stages: Mapping[str, float], more: Mapping[str, float]) -> dict[
 
 def read_stages(store: Store, fingerprint: str) -> dict[str, float]:
     """What drivers before measured of the plan with this fingerprint; nothing where there was none."""
-    try:
-        document = json.loads(store.read(STAGES_KEY))
-    except FileNotFoundError:
-        return {}
-    seconds: dict[str, float] = document["seconds"] if document["fingerprint"] == fingerprint else {}
-    return seconds
+    notes = read_notes(store, STAGES_KEY, fingerprint)
+    return dict(notes["seconds"]) if notes else {}

@@ -5,11 +5,10 @@ Without it every restart would lose as many workers again as it took to find the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from pipeline.driver.plan_notes import read_notes, write_notes
 from pipeline.failure import Failure
 from pipeline.storage.store import Store
 from pipeline.tasks import Task
@@ -27,8 +26,7 @@ class Suspicions:
 
 def write_suspicions(store: Store, fingerprint: str, suspicions: Suspicions) -> None:
     """Replace what stands there; of several drivers the last one's counts."""
-    document = {
-        "fingerprint": fingerprint,
+    notes = {
         "crashes": [[task.shard, task.first, task.stop, number] for task, number in suspicions.crashes.items()],
         "poisonous": [
             [shard, position, failure.reason, failure.message]
@@ -36,19 +34,16 @@ def write_suspicions(store: Store, fingerprint: str, suspicions: Suspicions) -> 
             for position, failure in images.items()
         ],
     }
-    store.put(SUSPICIONS_KEY, json.dumps(document).encode())
+    write_notes(store, SUSPICIONS_KEY, fingerprint, notes)
 
 
 def read_suspicions(store: Store, fingerprint: str) -> Suspicions:
     """What an earlier driver found out about the plan with this fingerprint; nothing where there was none."""
-    try:
-        document: dict[str, Any] = json.loads(store.read(SUSPICIONS_KEY))
-    except FileNotFoundError:
-        return Suspicions()
-    if document["fingerprint"] != fingerprint:
+    notes = read_notes(store, SUSPICIONS_KEY, fingerprint)
+    if notes is None:
         return Suspicions()
     poisonous: dict[int, dict[int, Failure]] = {}
-    for shard, position, reason, message in document["poisonous"]:
+    for shard, position, reason, message in notes["poisonous"]:
         poisonous.setdefault(shard, {})[position] = Failure(reason, message)
-    crashes = {Task(shard, first, stop): number for shard, first, stop, number in document["crashes"]}
+    crashes = {Task(shard, first, stop): number for shard, first, stop, number in notes["crashes"]}
     return Suspicions(crashes, poisonous)
