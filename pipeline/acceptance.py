@@ -6,10 +6,8 @@ Acceptances are records that are created once; nobody has to remember which comm
 from __future__ import annotations
 
 import json
-import platform
-import uuid
-from datetime import UTC, datetime
 
+from pipeline.records import create_record
 from pipeline.storage.store import Store
 
 FOLDER = "accepted"
@@ -17,10 +15,7 @@ FOLDER = "accepted"
 
 def accept_failures(store: Store, failed: int, objects: int) -> None:
     """Record that `failed` of `objects` objects may stay without a mask."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    document = {"failed": failed, "objects": objects, "at": now, "host": platform.node()}
-    key = f"{FOLDER}/{now[:10]}-{uuid.uuid4().hex[:8]}.json"
-    store.put_new(key, json.dumps(document, indent=1).encode())
+    create_record(store, f"{FOLDER}/", {"failed": failed, "objects": objects})
 
 
 def accepted_failures(store: Store) -> int:

@@ -8,11 +8,8 @@ from __future__ import annotations
 import bisect
 import getpass
 import json
-import platform
-import uuid
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Literal
 
 from pipeline.attempts import all_attempts
@@ -20,6 +17,7 @@ from pipeline.config import InvalidJob
 from pipeline.failure import Failure
 from pipeline.parts import part_key
 from pipeline.plan import ImageClicks, read_shard
+from pipeline.records import create_record
 from pipeline.storage.store import Store
 
 FOLDER = "interventions"
@@ -29,10 +27,7 @@ Kind = Literal["skip", "abandon", "unlock"]
 
 def record(store: Store, kind: Kind, reason: str, **about: object) -> None:
     """Record that somebody on this machine did `kind`, and why."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    who = {"at": now, "host": platform.node(), "user": _user()}
-    document = {"kind": kind, "reason": reason, **who, **about}
-    store.put_new(f"{FOLDER}/{kind}-{now[:10]}-{uuid.uuid4().hex[:8]}.json", json.dumps(document, indent=1).encode())
+    create_record(store, f"{FOLDER}/{kind}-", {"kind": kind, "reason": reason, "user": _user(), **about})
 
 
 def skip_image(store: Store, image: str, reason: str, dry_run: bool = False) -> int:
