@@ -21,6 +21,7 @@ from tests.faults.processes import clean_environment, workers_among
 from tests.s3_server import free_ports
 
 START_S = 120.0
+NO_SPARE_WORKERS = {"RAY_enable_worker_prestart": "0", "RAY_prestart_worker_first_driver": "0"}  # a second of CPU each
 STARTS = 4  # Ray gives a node 30 s to come up, hard-wired; a machine that others use may need longer
 SESSION_TOKEN = "a-token-for-tests-" + "1" * 32  # Ray takes none that is short
 
@@ -65,7 +66,7 @@ class Cluster:
         port, client_port = free_ports(2)
         self.address = f"127.0.0.1:{port}"
         head = ["--head", f"--port={port}", f"--ray-client-server-port={client_port}", f"--temp-dir={self.directory}"]
-        self._start_node([*head, "--include-dashboard=false", f"--num-cpus={cpus}"], "head")
+        self._start_node([*head, "--include-dashboard=false", "--no-monitor", f"--num-cpus={cpus}"], "head")
 
     def add_node(self, cpus: int = 1, **variables: str) -> Node:
         """One more, with `variables` in its environment."""
@@ -102,7 +103,7 @@ class Cluster:
         with log.open("wb") as file:
             return subprocess.Popen(
                 [str(Path(sys.executable).parent / "ray"), "start", *arguments, *common, *ports],
-                env=clean_environment(self.environment() | dict(variables)),
+                env=clean_environment(self.environment() | NO_SPARE_WORKERS | dict(variables)),
                 stdout=file,
                 stderr=file,
                 start_new_session=True,

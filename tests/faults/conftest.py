@@ -11,7 +11,6 @@ import pytest
 
 from pipeline.storage.filesystem import Storage
 from pipeline.storage.store import Store
-from tests.faults.cluster import Cluster
 from tests.faults.data import Photos
 from tests.faults.labelling import Labelling
 from tests.s3_server import S3Server
@@ -49,14 +48,9 @@ def labelling(s3: S3Server, photos: Photos, tmp_path: Path) -> Iterator[Callable
 
 
 @pytest.fixture(scope="session")
-def undisturbed(
-    s3: S3Server, photos: Photos, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Labelling]:
-    """What a run gives that nobody disturbs."""
+def undisturbed(s3: S3Server, photos: Photos, tmp_path_factory: pytest.TempPathFactory) -> Labelling:
+    """What a run gives that nobody can disturb: one worker in this process, shard after shard, without a Ray."""
     labelling = Labelling(photos, a_store(s3, "undisturbed"), tmp_path_factory.mktemp("undisturbed"))
-    try:
-        labelling.run(cluster)
-        labelling.assert_nothing_lost()
-        yield labelling
-    finally:
-        labelling.end()
+    labelling.run_here()
+    labelling.assert_nothing_lost()
+    return labelling

@@ -18,9 +18,13 @@ import psutil
 import yaml
 
 from pipeline.attempts import all_attempts
+from pipeline.config import parse_job
+from pipeline.driver.run import run
 from pipeline.parts import read_part
+from pipeline.plan import find_or_make_plan
 from pipeline.storage.filesystem import Storage
 from pipeline.storage.store import Store
+from pipeline.tasks import Task
 from tests.faults.data import Photos
 from tests.faults.processes import clean_environment, wait_until, workers_among
 from tests.s3_server import S3Server
@@ -109,6 +113,18 @@ class Labelling:
         driver = self.start(cluster, **overrides)
         assert driver.wait() == 0, driver.text()
         return driver
+
+    def run_here(self) -> None:
+        """Label everything in this process; the driver then finds nothing to do but the export."""
+        from pipeline.worker.labeler import Labeler
+
+        job = parse_job(self._job() | dict(self.overrides), "job")
+        plan = find_or_make_plan(job)
+        worker = Labeler(job, plan)
+        worker.load([])
+        for shard in plan.shards:
+            worker.label(Task(shard.index))
+        assert run(job).outcome == "complete"
 
     def parts(self) -> list[str]:
         return [entry.key for entry in self.output.listing("") if "/parts/" in f"/{entry.key}"]
