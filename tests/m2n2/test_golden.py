@@ -35,9 +35,17 @@ def golden(request: pytest.FixtureRequest) -> dict[str, np.ndarray]:
         return dict(file)
 
 
+@pytest.fixture(scope="module")
+def default_scene(golden: dict[str, np.ndarray]) -> Scene:
+    return scene_of(golden, Settings())
+
+
 @pytest.fixture(scope="module", params=["reference", "default"])
-def scene(request: pytest.FixtureRequest, golden: dict[str, np.ndarray]) -> Scene:
-    settings = Settings.reference() if request.param == "reference" else Settings()
+def scene(request: pytest.FixtureRequest, golden: dict[str, np.ndarray], default_scene: Scene) -> Scene:
+    return scene_of(golden, Settings.reference()) if request.param == "reference" else default_scene
+
+
+def scene_of(golden: dict[str, np.ndarray], settings: Settings) -> Scene:
     attention = golden["attention"].astype(np.float32)
     return Scene(golden["image"], attention / attention.sum(axis=1, keepdims=True), settings)
 
@@ -78,13 +86,9 @@ def test_masks_after_every_click(golden: dict[str, np.ndarray], scene: Scene) ->
         assert (mask.mask & expected).sum() >= 0.995 * (mask.mask | expected).sum()
 
 
-def test_masks_from_an_operator_in_half_precision(golden: dict[str, np.ndarray]) -> None:
+def test_masks_from_an_operator_in_half_precision(golden: dict[str, np.ndarray], default_scene: Scene) -> None:
     points, labels = golden["points"].tolist(), golden["labels"].tolist()
-    attention = golden["attention"].astype(np.float32)
     prompts = [Prompt(points, labels), Prompt(points[:1], labels[:1])]
-    exact, half = (
-        Scene(golden["image"], attention, settings).segment(prompts)
-        for settings in (Settings(), Settings(operator_dtype="float16"))
-    )
+    exact, half = default_scene.segment(prompts), scene_of(golden, Settings(operator_dtype="float16")).segment(prompts)
     for mask, other in zip(half, exact, strict=True):
         assert (mask.mask & other.mask).sum() >= 0.995 * (mask.mask | other.mask).sum()
