@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-importers clean
+.PHONY: demo test test-faults test-slow test-importers clean
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -17,7 +17,11 @@ test: .venv/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+
+# Real processes of real clusters are killed and cut off; each test takes most of a minute, so they are not in `test`.
+test-faults: .venv/.installed
+	$(BIN)/python -m pytest -m "faults and not slow" -n 2 --dist loadfile
 
 test-slow: .venv/.installed
 	$(BIN)/python -m pytest -m slow

@@ -5,8 +5,7 @@
 - `local_ray`: this process is connected to `cluster`, so `pipeline.driver.run.run` works;
 - `tiny_sd2`, `dinov2_small`: directories of weights; `golden_photos`: the photos of the golden vectors.
 
-Tests run in three processes (`make test`), a file at a time, each with an S3 server and a Ray of its own where it needs
-them. So a test takes no fixed port and no path outside `tmp_path`. Logic around a run needs no Ray: `FakeLabeller` in
+Tests run in three processes (`make test`), a file at a time, each with an S3 server of its own where it needs one. So a test takes no fixed port and no path outside `tmp_path`. Logic around a run needs no Ray: `FakeLabeller` in
 jobs/site.py.
 """
 
@@ -37,9 +36,14 @@ os.environ.update(AS_NICE_AS_ANYBODY)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files of tests that need a Ray first: they take longest, and what is short fills the gaps at the end."""
-    of_ray = {item.path for item in items if "cluster" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: item.path not in of_ray)
+    """Tests that share the session's Ray go to one process, others a file at a time; those of Ray first, as the longest."""
+
+    def group(item: pytest.Item) -> str:
+        return "ray" if "cluster" in getattr(item, "fixturenames", ()) else str(item.path)
+
+    items.sort(key=lambda item: group(item) != "ray")
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
 
 
 @pytest.fixture(scope="session")

@@ -189,6 +189,7 @@ def test_three_nights_with_new_changed_removed_and_late_clicks(start: Start, dat
     assert len(document["annotations"]) == 9
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(900)
 def test_a_job_is_submitted_cancelled_and_submitted_again(
     cluster: TwoNodes, start: Start, data: Store, tmp_path: Path

@@ -12,6 +12,7 @@ run that nobody disturbed.
     cluster.py      Ray nodes that are processes of this machine, to be killed one by one
     proxy.py        a proxy before the S3 server that stalls, cuts or swallows what passes
 
-The normal suite does nearly everything once; `make test-slow` does the rest, and the kills at nine more moments. The
+`make test` kills a driver and workers once, `make test-faults` does nearly everything once (CI runs both), and
+`make test-slow` the rest, and the kills at nine more moments. The
 moments are seeded; what a computer does meanwhile is not, so a failure prints the driver's log.
 """

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 
+import pytest
+
 from pipeline.failure import REASONS
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import a_store
@@ -17,6 +19,7 @@ Make = Callable[..., Labelling]
 DAMAGED = 60
 
 
+@pytest.mark.faults
 def test_every_damaged_image_is_accounted_for(
     labelling: Make, undisturbed: Labelling, s3: S3Server, cluster: Cluster
 ) -> None:

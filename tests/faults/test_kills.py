@@ -61,6 +61,7 @@ def second_node(cluster: Cluster) -> Iterator[Node]:
     node.kill()
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("seed", MOMENTS)
 def test_a_node_dies_with_everything_on_it(
     labelling: Make, undisturbed: Labelling, cluster: Cluster, second_node: Node, seed: int
@@ -78,6 +79,7 @@ def test_a_node_dies_with_everything_on_it(
     assert "cause=crash" not in driver.text()
 
 
+@pytest.mark.faults
 def test_sigterm_lets_running_shards_finish(labelling: Make, undisturbed: Labelling, cluster: Cluster) -> None:
     run = labelling()
     driver = run.start(cluster)

@@ -25,6 +25,7 @@ REASONS = {
 IMAGE_TIMEOUT_S = 10.0
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("poisonous", "shard_images"),
     [

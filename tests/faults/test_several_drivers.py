@@ -14,6 +14,7 @@ from tests.faults.labelling import Labelling
 Make = Callable[..., Labelling]
 
 
+@pytest.mark.faults
 def test_two_drivers_on_one_output_do_every_shard_once(
     labelling: Make, undisturbed: Labelling, cluster: Cluster
 ) -> None:

@@ -53,6 +53,7 @@ def test_the_server_is_stopped_for_20_s_and_frozen_for_10_s(
     assert "worker lost" not in driver.text(), "an outage was blamed on a worker"
 
 
+@pytest.mark.faults
 def test_requests_are_lost_half_way_and_a_driver_and_a_worker_are_killed_inside_theirs(
     labelling: Make, undisturbed: Labelling, s3: S3Server, cluster: Cluster
 ) -> None:
