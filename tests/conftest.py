@@ -5,8 +5,9 @@
 - `local_ray`: this process is connected to `cluster`, so `pipeline.driver.run.run` works;
 - `tiny_sd2`, `dinov2_small`: directories of weights; `golden_photos`: the photos of the golden vectors.
 
-Tests run in three processes (`make test`), a file at a time, each with an S3 server of its own where it needs one. So a test takes no fixed port and no path outside `tmp_path`. Logic around a run needs no Ray: `FakeLabeller` in
-jobs/site.py.
+Tests run in three processes (`make test`), a file at a time, each with an S3 server of its own where it needs one; those
+that share a Ray run in one of them. So a test takes no fixed port and no path outside `tmp_path`. Logic around a run
+needs no Ray: `FakeLabeller` in jobs/site.py.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ os.environ.update(AS_NICE_AS_ANYBODY)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share the session's Ray go to one process, others a file at a time; those of Ray first, as the longest."""
+    """What shares the session's Ray goes to one process, and first, as it takes longest; the rest a file at a time."""
 
     def group(item: pytest.Item) -> str:
         return "ray" if "cluster" in getattr(item, "fixturenames", ()) else str(item.path)
