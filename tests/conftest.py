@@ -5,9 +5,9 @@
 - `local_ray`: this process is connected to `cluster`, so `pipeline.driver.run.run` works;
 - `tiny_sd2`, `dinov2_small`: directories of weights; `golden_photos`: the photos of the golden vectors.
 
-Tests run in three processes (`make test`), a file at a time, each with an S3 server of its own where it needs one; those
-that share a Ray run in one of them. So a test takes no fixed port and no path outside `tmp_path`. Logic around a run
-needs no Ray: `FakeLabeller` in jobs/site.py.
+Tests run in three processes (`make test`), a file at a time, each with an S3 server of its own where it needs one;
+those that share a Ray run in one of them. So a test takes no fixed port and no path outside `tmp_path`. Logic around a
+run needs no Ray: `FakeLabeller` in jobs/site.py.
 """
 
 from __future__ import annotations
