@@ -242,11 +242,23 @@ def write_plan(
                 pending.pop(0).result()
         for upload in pending:
             upload.result()
+    return seal_plan(store, root, identity, files, sorted(categories), shards)
+
+
+def seal_plan(
+    store: Store,
+    root: str,
+    identity: Mapping[str, Any],
+    files: Sequence[str],
+    categories: Sequence[str],
+    shards: Iterable[Shard],
+) -> Plan:
+    """Seal a plan whose shards are written. Returns the plan that is in the store: an earlier seal wins."""
     document = {
         "fingerprint": fingerprint_of(identity),
         "identity": identity,
         "files": list(files),
-        "categories": sorted(categories),
+        "categories": list(categories),
         "shards": [asdict(shard) for shard in shards],
     }
     store.put_new(f"{root}plan/plan.json", json.dumps(document, indent=1).encode())

@@ -1,4 +1,8 @@
-"""The newest mask of every object of a library, across its nights; memory stays bounded."""
+"""The newest mask of every object of a library, across its nights; memory stays bounded.
+
+Every part is read once, many at a time, and joined with what of it is still an object's newest mask. The work grows
+with the number of objects, whatever the number of parts.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +17,19 @@ from itertools import groupby
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.export.labels import Labels
 from pipeline.frozen_parts import LabelledImage
-from pipeline.library.index import Index, open_database, stream
+from pipeline.library.index import Index, open_database
 from pipeline.library.ledger import read_state
+from pipeline.library.masks_in_order import MasksInOrder
+from pipeline.library.parts_of_nights import Rows, read_in_batches
 from pipeline.library.registry import Registry
 from pipeline.parts import PART
 from pipeline.plan import Plan, PlanDamaged, fingerprint_of, load_plan
 from pipeline.provenance import Provenance, read_provenance
-from pipeline.storage.parquet import read_parquet
 from pipeline.storage.store import Store
 
 
@@ -34,55 +41,92 @@ def labels_of_library(library: Store) -> Iterator[Labels]:
     what an earlier night showed keeps its identifiers.
     """
     state = read_state(library)
-    with (
-        tempfile.TemporaryDirectory(prefix="m2n2-export-") as directory,
-        Index(library, state.index_keys) as index,
-        open_database(Path(directory) / "masks.duckdb") as database,
-    ):
-        keys, missing, provenances = _gather_masks(library, index, database)
-        _number(Registry(database, library, state.registry_keys), database)
+    with tempfile.TemporaryDirectory(prefix="m2n2-export-") as name:
+        directory = Path(name)
+        with open_database(directory / "masks.duckdb") as database:
+            with Index(library, state.index_keys) as index:
+                keys = _find_alive(database, index)
+            registry = Registry(database, library, state.registry_keys)
+            masks = _number(database, registry, directory)
+            missing: list[str] = []
+            provenances = _gather(database, library, keys, masks, missing)
+            # Only a library of version 0.1 has names to add.
+            registry.add("category", "SELECT DISTINCT category FROM gathered_categories")
+            categories = database.execute("SELECT category, id FROM category_ids ORDER BY id").fetchall()
         yield Labels(
             fingerprint=fingerprint_of({"index": state.index_keys}),
             parts_digest=hashlib.sha256(json.dumps(keys).encode()).hexdigest(),
-            categories=dict(database.execute("SELECT category, id FROM category_ids ORDER BY id").fetchall()),
-            images=lambda columns: _by_image(database, columns, provenances),
+            categories=dict(categories),
+            images=lambda columns: _by_image(masks, columns, provenances),
             missing=missing,
         )
 
 
-def _gather_masks(
-    library: Store, index: Index, database: duckdb.DuckDBPyConnection
-) -> tuple[list[str], list[str], list[Provenance]]:
-    """Fill the table `unsorted`, a part in memory at a time.
-
-    Returns:
-        The keys of all parts, those of the missing ones, and the provenances that `unsorted.provenance` numbers.
-    """
+def _find_alive(database: duckdb.DuckDBPyConnection, index: Index) -> list[str]:
+    """Fill the table `alive` with the objects that have a mask, and the number of its part among the returned keys."""
     database.execute(
-        """CREATE TABLE alive AS SELECT image, object, part FROM read_parquet(?)
-           WHERE reason IS NULL AND NOT removed ORDER BY part""",
-        [str(index.path)],
+        """CREATE TABLE parts AS SELECT row_number() OVER (ORDER BY part) - 1 AS part_number, part
+           FROM (SELECT DISTINCT part FROM read_parquet($path) WHERE reason IS NULL AND NOT removed)""",
+        {"path": str(index.path)},
     )
-    database.register("no_masks", PART.empty_table())
-    database.execute("CREATE TABLE unsorted AS SELECT *, 0 AS provenance FROM no_masks")
-    keys = [key for (key,) in database.execute("SELECT DISTINCT part FROM alive ORDER BY part").fetchall()]
-    missing: list[str] = []
+    database.execute(
+        """CREATE TABLE alive AS SELECT image, object, part_number FROM read_parquet($path) JOIN parts USING (part)
+           WHERE reason IS NULL AND NOT removed""",
+        {"path": str(index.path)},
+    )
+    return [key for (key,) in database.execute("SELECT part FROM parts ORDER BY part_number").fetchall()]
+
+
+def _number(database: duckdb.DuckDBPyConnection, registry: Registry, directory: Path) -> MasksInOrder:
+    """Fill the table `numbered`: `alive` with identifiers, part after part."""
+    registry.add("image", "FROM alive")
+    registry.add("object", "FROM alive")
+    # In the order of the parts, so that a range of these is found without looking at all rows.
+    database.execute(
+        """CREATE TABLE numbered AS SELECT alive.*, image_ids.id AS image_id, object_ids.id AS id
+           FROM alive JOIN image_ids USING (image) JOIN object_ids USING (image, object) ORDER BY part_number"""
+    )
+    database.execute("DROP TABLE alive")
+    number, largest = database.execute("SELECT count(*), coalesce(max(image_id), 0) FROM numbered").fetchall()[0]
+    return MasksInOrder(directory, number, largest)
+
+
+def _gather(
+    database: duckdb.DuckDBPyConnection, library: Store, keys: Sequence[str], masks: MasksInOrder, missing: list[str]
+) -> list[Provenance]:
+    """Fill `masks` from the parts; returns the provenances that the masks' column `provenance` numbers."""
     provenances: dict[Provenance, int] = {}
     plan_of_run = cache(partial(_plan_of_run, library))
-    for key in keys:
-        try:
-            part = read_parquet(library.read(key), library.url(key))
-        except FileNotFoundError:
-            missing.append(key)
-            continue
-        of_part = read_provenance(part.schema.metadata, partial(plan_of_run, key.partition("parts/")[0]))
-        database.register("part_rows", part)
-        database.execute(
-            """INSERT INTO unsorted BY NAME SELECT part_rows.*, ? AS provenance
-               FROM part_rows JOIN (FROM alive WHERE part = ?) USING (image, object)""",
-            [provenances.setdefault(of_part, len(provenances)), key],
-        )
-    return keys, missing, list(provenances)
+    database.execute("CREATE TABLE gathered_categories (category VARCHAR)")
+    for rows in read_in_batches(library, keys, PART, missing):
+        origins = {
+            number: provenances.setdefault(
+                read_provenance(metadata, partial(plan_of_run, keys[number].partition("parts/")[0])), len(provenances)
+            )
+            for number, metadata in rows.metadata.items()
+        }
+        table = _newest(database, rows)
+        categories = table.select(["category"]).group_by("category").aggregate([])
+        database.register("of_batch", categories)
+        database.execute("INSERT INTO gathered_categories FROM of_batch")
+        numbers = pa.array([origins[number] for number in table["part_number"].to_pylist()], pa.int64())
+        table = table.append_column("provenance", numbers)
+        masks.add(table.filter(pc.greater(table["area"], 0)))
+    masks.close()
+    return list(provenances)
+
+
+def _newest(database: duckdb.DuckDBPyConnection, rows: Rows) -> pa.Table:
+    """Those of the rows that are an object's newest, with their identifiers."""
+    names = rows.table.select(["image", "object", "part_number"])
+    database.register("names", names.append_column("place", pa.array(range(names.num_rows), pa.int64())))
+    found = database.sql(
+        """SELECT place, image_id, id FROM names
+           JOIN (FROM numbered WHERE part_number BETWEEN ? AND ?) USING (part_number, image, object)""",
+        params=[rows.first, rows.last],
+    ).to_arrow_table()
+    table = rows.table.take(found["place"].combine_chunks())
+    return table.append_column("image_id", found["image_id"]).append_column("id", found["id"])
 
 
 def _plan_of_run(library: Store, root: str) -> Plan:
@@ -92,30 +136,14 @@ def _plan_of_run(library: Store, root: str) -> Plan:
     return plan
 
 
-def _number(registry: Registry, database: duckdb.DuckDBPyConnection) -> None:
-    """Fill the table `masks`, with identifiers, in their order."""
-    registry.add("category", "SELECT category FROM unsorted")  # only a library of version 0.1 has names to add
-    registry.add("image", "FROM alive")
-    registry.add("object", "FROM alive")
-    database.execute(
-        """CREATE TABLE masks AS
-           SELECT unsorted.*, image_ids.id AS image_id, object_ids.id AS id
-           FROM unsorted JOIN image_ids USING (image) JOIN object_ids USING (image, object)
-           WHERE area > 0
-           ORDER BY image_id, id"""
-    )
-    database.execute("DROP TABLE unsorted")
-
-
 def _by_image(
-    database: duckdb.DuckDBPyConnection, columns: Sequence[str], provenances: Sequence[Provenance]
+    masks: MasksInOrder, columns: Sequence[str], provenances: Sequence[Provenance]
 ) -> Iterator[LabelledImage]:
     if "provenance" in columns:
         columns = [*columns, "clicks_digest"]
-    wanted = ", ".join(dict.fromkeys(["image", "object", "area", "error", *columns]))
-    query = f"SELECT {wanted}, id, image_id FROM masks ORDER BY image_id, id"
-    for image_id, rows in groupby(stream(database.cursor(), query), key=lambda row: int(row["image_id"])):
-        members = list(rows)
+    rows = masks.rows(["image", "object", "area", "error", *columns])
+    for image_id, of_image in groupby(rows, key=lambda row: int(row["image_id"])):
+        members = list(of_image)
         if "provenance" in columns:
             for row in members:
                 row["provenance"] = replace(provenances[row["provenance"]], clicks=row.pop("clicks_digest"))

@@ -72,7 +72,7 @@ class Index:
         self.path = directory / "newest.parquet"
         files = [directory / f"{number:06d}.parquet" for number in range(len(keys))]
         for file, key in zip(files, keys, strict=True):
-            file.write_bytes(store.read(key))
+            store.get_file(key, file)
         if files:
             _merge(directory, files, self.path)
         else:

@@ -6,6 +6,7 @@ its objects then get the numbers that its export had, counted from 1 in alphabet
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.library.index import Index, open_database
-from pipeline.storage.parquet import read_parquet
+from pipeline.library.parts_of_nights import read_in_batches
+from pipeline.parts import PART
 from pipeline.storage.store import Store
 
 REGISTRY = pa.schema(
@@ -25,6 +27,7 @@ REGISTRY = pa.schema(
         ("id", pa.int64()),  # different for all of a kind, from 1
     ]
 )
+CATEGORIES = pa.schema([PART.field(name) for name in ("image", "object", "category")])
 NAMED = {"category": ("category",), "image": ("image",), "object": ("image", "object")}
 
 
@@ -37,13 +40,16 @@ class Registry:
         for kind, names in NAMED.items():
             columns = "".join(f"{name} VARCHAR, " for name in names)
             database.execute(f"CREATE TABLE {kind}_ids ({columns}id BIGINT, added BOOLEAN)")
-        for key in keys:
-            database.register("registered", read_parquet(library.read(key), library.url(key)))
-            for kind, names in NAMED.items():
-                columns = "name, object" if len(names) == 2 else "name"
-                database.execute(
-                    f"INSERT INTO {kind}_ids SELECT {columns}, id, FALSE FROM registered WHERE kind = ?", [kind]
-                )
+        with tempfile.TemporaryDirectory(prefix="m2n2-registry-") as directory:
+            for key in keys:
+                path = Path(directory) / "registry.parquet"
+                library.get_file(key, path)
+                for kind, names in NAMED.items():
+                    columns = "name, object" if len(names) == 2 else "name"
+                    database.execute(
+                        f"INSERT INTO {kind}_ids SELECT {columns}, id, FALSE FROM read_parquet(?) WHERE kind = ?",
+                        [str(path), kind],
+                    )
 
     def add(self, kind: str, query: str) -> None:
         """Number the names that a query gives and that have no number yet, in alphabetical order."""
@@ -96,16 +102,20 @@ def _add_masks(database: duckdb.DuckDBPyConnection, library: Store, registry: Re
            WHERE reason IS NULL AND NOT removed""",
         [str(index)],
     )
-    # Version 0.1 left the category out of the index; it stands in the parts.
-    old = database.execute("SELECT DISTINCT part FROM named WHERE category IS NULL ORDER BY part").fetchall()
     database.execute("CREATE OR REPLACE TABLE categories AS SELECT category FROM named WHERE category IS NOT NULL")
-    for (part,) in old:
-        rows = read_parquet(library.read(part), library.url(part), ["image", "object", "category"])
-        database.register("part_rows", rows)
+    # Version 0.1 left the category out of the index; it stands in the parts.
+    database.execute(
+        """CREATE OR REPLACE TABLE nameless AS
+           SELECT image, object, part, dense_rank() OVER (ORDER BY part) - 1 AS part_number
+           FROM named WHERE category IS NULL ORDER BY part"""
+    )
+    old = [part for (part,) in database.execute("SELECT DISTINCT part FROM nameless ORDER BY part").fetchall()]
+    for rows in read_in_batches(library, old, CATEGORIES):
+        database.register("rows", rows.table)
         database.execute(
-            """INSERT INTO categories SELECT DISTINCT part_rows.category
-               FROM part_rows JOIN (FROM named WHERE part = ?) USING (image, object)""",
-            [part],
+            """INSERT INTO categories SELECT DISTINCT category
+               FROM rows JOIN (FROM nameless WHERE part_number BETWEEN ? AND ?) USING (part_number, image, object)""",
+            [rows.first, rows.last],
         )
     registry.add("category", "FROM categories")
     registry.add("image", "FROM named")

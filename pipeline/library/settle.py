@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from pycocotools import mask as coco_mask
 from pipeline.failure import REASONS
 from pipeline.library.changes import CHANGES, LEFT_ALONE
 from pipeline.library.index import INDEX, open_database, stream
-from pipeline.parts import part_key
+from pipeline.library.parts_of_nights import read_in_batches
+from pipeline.parts import PART, part_key
 from pipeline.plan import Plan
 from pipeline.storage.parquet import read_parquet
 from pipeline.storage.store import Store
@@ -34,6 +35,10 @@ DIFF = pa.schema(
         ("iou", pa.float64()),
     ]
 )
+OLD = pa.schema([PART.field(name) for name in ("image", "object", "rle")])
+TONIGHT_UNCOMPARED = pa.schema([PART.field(name) for name in ("image", "object", "error")])
+TONIGHT = TONIGHT_UNCOMPARED.append(PART.field("rle"))
+MASK = "image, object, rows.rle.size[1], rows.rle.size[2], rows.rle.counts"
 COMPARED = "kind IN ('changed', 'retried') AND old_part IS NOT NULL AND old_reason IS NULL"
 # An image that is not there is noticed when it arrives: its ETag is part of the digest. So it needs no trying.
 TRIED_AGAIN = sorted(reason for reason, (_, retryable) in REASONS.items() if retryable and reason != "image_missing")
@@ -117,31 +122,36 @@ def _collect(database: duckdb.DuckDBPyConnection, library: Store, run: str, plan
         database.execute(
             f"CREATE TABLE {table} (image VARCHAR, object VARCHAR, height INTEGER, width INTEGER, counts VARCHAR)"
         )
-    for shard in plan.shards if plan else ():
-        key = f"{run}/{part_key('', shard.index)}"
-        _register(database, library, key, ["image", "object", "error", "rle"])
-        database.execute("INSERT INTO results SELECT image, object, error.reason, ? FROM part_rows", [key])
-        _insert_masks(database, "new_masks")
-    old_parts = database.execute(f"SELECT DISTINCT old_part FROM changes WHERE {COMPARED} ORDER BY 1").fetchall()
-    for (key,) in old_parts:
-        _register(database, library, key, ["image", "object", "rle"])
-        _insert_masks(database, "old_masks", "AND old_part = ?", [key])
+    old_parts = _number_old_parts(database)
+    new_parts = [f"{run}/{part_key('', shard.index)}" for shard in plan.shards] if plan else []
+    for rows in read_in_batches(library, new_parts, TONIGHT if old_parts else TONIGHT_UNCOMPARED):
+        database.register("rows", rows.table)
+        numbers = range(rows.first, rows.last + 1)
+        database.register("numbers", pa.table({"part_number": numbers, "part": [new_parts[each] for each in numbers]}))
+        database.execute(
+            "INSERT INTO results SELECT image, object, error.reason, part FROM rows JOIN numbers USING (part_number)"
+        )
+        if old_parts:
+            database.execute(f"INSERT INTO new_masks SELECT {MASK} FROM rows WHERE rle IS NOT NULL")
+    for rows in read_in_batches(library, old_parts, OLD):
+        database.register("rows", rows.table)
+        database.execute(
+            f"""INSERT INTO old_masks SELECT {MASK}
+                FROM rows JOIN (FROM compared WHERE part_number BETWEEN ? AND ?) USING (part_number, image, object)
+                WHERE rle IS NOT NULL""",
+            [rows.first, rows.last],
+        )
 
 
-def _register(database: duckdb.DuckDBPyConnection, library: Store, key: str, columns: Sequence[str]) -> None:
-    database.register("part_rows", read_parquet(library.read(key), library.url(key), columns))
-
-
-def _insert_masks(
-    database: duckdb.DuckDBPyConnection, table: str, condition: str = "", values: Sequence[str] = ()
-) -> None:
+def _number_old_parts(database: duckdb.DuckDBPyConnection) -> list[str]:
+    """Fill `compared` with the objects whose mask is another now, part after part, so that a range is found at once."""
     database.execute(
-        f"""INSERT INTO {table}
-            SELECT image, object, part_rows.rle.size[1], part_rows.rle.size[2], part_rows.rle.counts
-            FROM part_rows JOIN changes USING (image, object)
-            WHERE {COMPARED} AND part_rows.rle IS NOT NULL {condition}""",
-        list(values),
+        f"""CREATE TABLE compared AS
+            SELECT image, object, old_part, dense_rank() OVER (ORDER BY old_part) - 1 AS part_number
+            FROM changes WHERE {COMPARED} ORDER BY old_part"""
     )
+    keys = database.execute("SELECT DISTINCT old_part FROM compared ORDER BY old_part").fetchall()
+    return [key for (key,) in keys]
 
 
 def _index_rows(database: duckdb.DuckDBPyConnection, path: Path) -> None:

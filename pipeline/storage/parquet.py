@@ -6,12 +6,19 @@ the process is aborted. Without them nothing is left behind.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.describe import describe
+from pipeline.storage.store import Store
+
+# Below this, one request for all of it is answered sooner than one for the footer and then some for the columns.
+WHOLE_BELOW_BYTES = 1 << 18
+FOOTER_BYTES = 1 << 16
+GAP_BYTES = 1 << 16  # between columns, rather read than asked around
 
 
 class DamagedObject(ValueError):
@@ -20,8 +27,93 @@ class DamagedObject(ValueError):
 
 def read_parquet(data: bytes, name: str, columns: Sequence[str] | None = None) -> pa.Table:
     """All rows of a Parquet file, or some columns of them. Raises DamagedObject, which names the file by `name`."""
+    return _read(pa.BufferReader(data), name, columns)
+
+
+def read_columns(store: Store, key: str, size: int, columns: Sequence[str]) -> pa.Table:
+    """Some columns of an object of `size` bytes; of a large one only its footer and these columns are fetched.
+
+    Raises:
+        DamagedObject: it is not Parquet, or not of this size.
+        FileNotFoundError, PermissionError: as they say.
+    """
+    if size <= WHOLE_BELOW_BYTES:
+        return read_parquet(store.read(key), store.url(key), columns)
+    spans = _Spans(size)
     try:
-        with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
+        spans.add(size - FOOTER_BYTES, store.read_span(key, size - FOOTER_BYTES, size))
+        footer = FOOTER_BYTES
+        if (wanted := int.from_bytes(spans.at(size - 8, 4), "little") + 8) > footer:
+            spans.add(size - wanted, store.read_span(key, size - wanted, size))
+        metadata = pq.read_metadata(spans)
+        for first, stop in _needed(metadata, set(columns)):
+            spans.add(first, store.read_span(key, first, stop))
+    except (pa.ArrowException, _NotFetched) as error:
+        raise DamagedObject(f"{store.url(key)}: not readable as Parquet: {describe(error)}") from error
+    return _read(spans, store.url(key), columns)
+
+
+def _read(source: object, name: str, columns: Sequence[str] | None) -> pa.Table:
+    try:
+        with pq.ParquetFile(source, pre_buffer=False) as file:
             return file.read(columns=columns and list(columns), use_threads=False)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, _NotFetched) as error:
         raise DamagedObject(f"{name}: not readable as Parquet: {describe(error)}") from error
+
+
+def _needed(metadata: pq.FileMetaData, columns: set[str]) -> list[tuple[int, int]]:
+    """From where to where the columns' bytes lie, spans with small gaps between them as one."""
+    spans = []
+    for group in range(metadata.num_row_groups):
+        for number in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(number)
+            if chunk.path_in_schema.split(".")[0] in columns:
+                first = min(filter(None, [chunk.dictionary_page_offset, chunk.data_page_offset]))
+                spans.append((first, first + chunk.total_compressed_size))
+    joined: list[tuple[int, int]] = []
+    for first, stop in sorted(spans):
+        if joined and first - joined[-1][1] <= GAP_BYTES:
+            joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
+        else:
+            joined.append((first, stop))
+    return joined
+
+
+class _NotFetched(EOFError):
+    pass
+
+
+class _Spans(io.RawIOBase):
+    """A file of which only some spans are there."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._at = size, 0
+        self._spans: list[tuple[int, bytes]] = []
+
+    def add(self, first: int, data: bytes) -> None:
+        self._spans.append((first, data))
+
+    def at(self, first: int, length: int) -> bytes:
+        for begin, data in self._spans:
+            if begin <= first and first + length <= begin + len(data):
+                return data[first - begin : first - begin + length]
+        raise _NotFetched(f"bytes {first} to {first + length} of {self._size} are not there")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence] + offset
+        return self._at
+
+    def read(self, length: int = -1) -> bytes:
+        stop = self._size if length < 0 else min(self._size, self._at + length)
+        data = self.at(self._at, stop - self._at)
+        self._at = stop
+        return data

@@ -68,6 +68,10 @@ class Store:
         """The object's bytes. Raises FileNotFoundError, PermissionError."""
         return self._read_span(key, None)
 
+    def read_span(self, key: str, first: int, stop: int) -> bytes:
+        """The object's bytes from `first` up to `stop`. Raises FileNotFoundError, PermissionError."""
+        return self._read_span(key, (first, stop))
+
     def read_one_of_many(self, key: str, max_bytes: int) -> bytes:
         """The first `max_bytes` of an object that others do not have to wait for.
 

@@ -1,0 +1,182 @@
+"""Outputs and libraries of any size, as if they had been labelled: plans, parts, index and registry, without the work.
+
+The masks are a thousand different circles, so that they take the room that real masks take.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pycocotools import mask as coco_mask
+
+from pipeline.library.index import INDEX
+from pipeline.library.ledger import Night, State, append_state
+from pipeline.library.registry import REGISTRY
+from pipeline.parts import PART, part_key
+from pipeline.plan import Plan, Shard, seal_plan
+from pipeline.provenance import part_metadata
+from pipeline.storage.store import Store
+
+OBJECTS_AN_IMAGE = 5
+MASKS = 1000
+HEIGHT, WIDTH = 480, 640
+PUTS_AT_ONCE = 32
+INDEX_ROWS_AT_ONCE = 500_000
+IDENTITY = {
+    "head_version": 1,
+    "images": "synthetic://",
+    "backbone": {"name": "colour", "options": {}},
+    "weights": None,
+    "clicks": {},
+}
+RUN = "runs/2026-01-01"
+
+
+def write_run(store: Store, objects: int, objects_a_shard: int, failed_every: int = 0) -> Plan:
+    """A complete run: its plan's seal and all its parts, but no shards of the plan.
+
+    Args:
+        failed_every: one object in so many has failed; 0: none.
+    """
+    firsts = range(0, objects, objects_a_shard)
+    shards = (
+        Shard(
+            number,
+            -(-min(objects_a_shard, objects - first) // OBJECTS_AN_IMAGE),
+            min(objects_a_shard, objects - first),
+            hashlib.sha256(str(number).encode()).hexdigest(),
+        )
+        for number, first in enumerate(firsts)
+    )
+    plan = seal_plan(store, "", IDENTITY, [], ["object"], shards)
+    metadata = {"fingerprint": plan.fingerprint, "shards": plan.shards_digest} | part_metadata(plan)
+
+    def put(number: int) -> None:
+        first = firsts[number]
+        rows = np.arange(first, min(first + objects_a_shard, objects))
+        table = part_table(rows, failed_every).replace_schema_metadata(metadata | {"shard": str(number)})
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd")
+        # Not `put`, which waits until a disk has written each part.
+        scratch = Path(directory) / str(number)
+        scratch.write_bytes(sink.getvalue())
+        store.put_file(part_key("", number), scratch)
+        scratch.unlink()
+
+    with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(PUTS_AT_ONCE) as threads:
+        for _ in threads.map(put, range(len(firsts))):
+            pass
+    return plan
+
+
+def write_library(library: Store, objects: int, objects_a_part: int, scratch: Path) -> None:
+    """A library of one night; index and registry are made in the folder `scratch`."""
+    write_run(Store(library.url(RUN), library.storage), objects, objects_a_part)
+    with pq.ParquetWriter(scratch / "index.parquet", INDEX, compression="zstd") as index:
+        for rows in _chunks(objects):
+            index.write_table(index_table(rows, objects_a_part))
+    with pq.ParquetWriter(scratch / "registry.parquet", REGISTRY, compression="zstd") as registry:
+        registry.write_table(
+            pa.table(
+                {"kind": ["category"], "name": ["object"], "object": pa.nulls(1, pa.string()), "id": [1]}, REGISTRY
+            )
+        )
+        images = -(-objects // OBJECTS_AN_IMAGE)
+        for rows in _chunks(images):
+            names = _names(rows * OBJECTS_AN_IMAGE)
+            registry.write_table(_registry_table("image", names, pa.nulls(len(rows), pa.string()), rows + 1))
+        for rows in _chunks(objects):
+            registry.write_table(_registry_table("object", _names(rows), _objects(rows), rows + 1))
+    for name in ("index", "registry"):
+        library.put_file(f"{name}/2026-01-01.parquet", scratch / f"{name}.parquet")
+    night = Night("2026-01-01", RUN, "finished", "index/2026-01-01.parquet", "registry/2026-01-01.parquet")
+    append_state(library, State(1, None, (night,)))
+
+
+def part_table(rows: np.ndarray, failed_every: int = 0) -> pa.Table:
+    """The part of the objects with these numbers, without metadata."""
+    length, which = len(rows), rows % MASKS
+    failed = rows % failed_every == 0 if failed_every else np.zeros(length, bool)
+    masks = {name: column.take(pa.array(which, mask=failed)) for name, column in _masks().items()}
+    error = pa.StructArray.from_arrays(
+        [pa.array([text] * length) for text in ("decode", "image_damaged", "the image cannot be decoded")]
+        + [pa.array([False] * length)],
+        fields=list(PART.field("error").type),
+        mask=pa.array(~failed),
+    )
+    columns: dict[str, Any] = {
+        "image": _names(rows),
+        "width": pa.array(np.full(length, WIDTH)),
+        "height": pa.array(np.full(length, HEIGHT)),
+        "object": _objects(rows),
+        "category": pa.array(["object"] * length),
+        "score": pa.array(rows % 100 / 100, mask=failed),
+        "clicks": pa.array(np.ones(length, int)),
+        "seconds": pa.array(np.full(length, 0.1)),
+        "error": error,
+        "clicks_digest": pa.array([f"{row:016x}" for row in rows.tolist()]),
+        "evidence": pa.nulls(length, PART.field("evidence").type),
+    }
+    return pa.table([(columns | masks)[field.name].cast(field.type) for field in PART], schema=PART)
+
+
+def index_table(rows: np.ndarray, objects_a_part: int) -> pa.Table:
+    """Rows of a library's index."""
+    length = len(rows)
+    parts = [f"{RUN}/{part_key('', number)}" for number in (rows // objects_a_part).tolist()]
+    empty = ("reason", "tried", "tried_reason", "tries")
+    columns: dict[str, Any] = {
+        "image": _names(rows),
+        "object": _objects(rows),
+        "digest": pa.array([hashlib.sha256(row.to_bytes(8)).digest() for row in rows.tolist()]),
+        "settings": pa.array(["0" * 64] * length),
+        "part": pa.array(parts),
+        "removed": pa.array(np.zeros(length, bool)),
+        "category": pa.array(["object"] * length),
+    }
+    columns |= {name: pa.nulls(length, INDEX.field(name).type) for name in empty}
+    return pa.table([columns[field.name] for field in INDEX], schema=INDEX)
+
+
+def _registry_table(kind: str, names: pa.Array, objects: pa.Array, ids: np.ndarray) -> pa.Table:
+    return pa.table([pa.array([kind] * len(names)), names, objects, pa.array(ids, pa.int64())], schema=REGISTRY)
+
+
+@cache
+def _masks() -> dict[str, pa.Array]:
+    random, encoded = np.random.default_rng(0), []
+    down, right = np.mgrid[:HEIGHT, :WIDTH]
+    for _ in range(MASKS):
+        y, x, radius = random.uniform(60, 420), random.uniform(60, 580), random.uniform(10, 60)
+        circle = (down - y) ** 2 + (right - x) ** 2 < radius**2
+        encoded.append(coco_mask.encode(np.asfortranarray(circle, np.uint8)))
+    rle = [{"size": each["size"], "counts": each["counts"].decode()} for each in encoded]
+    return {
+        "rle": pa.array(rle, PART.field("rle").type),
+        "bbox": pa.array([coco_mask.toBbox(each).tolist() for each in encoded], PART.field("bbox").type),
+        "area": pa.array([int(coco_mask.area(each)) for each in encoded], pa.int64()),
+    }
+
+
+def _names(rows: np.ndarray) -> pa.Array:
+    images = (rows // OBJECTS_AN_IMAGE).tolist()
+    return pa.array([f"{image // 1000:06d}/{image:09d}.jpg" for image in images])
+
+
+def _objects(rows: np.ndarray) -> pa.Array:
+    return pa.array([f"object-{number}" for number in (rows % OBJECTS_AN_IMAGE).tolist()])
+
+
+def _chunks(rows: int) -> Iterator[np.ndarray]:
+    for first in range(0, rows, INDEX_ROWS_AT_ONCE):
+        yield np.arange(first, min(first + INDEX_ROWS_AT_ONCE, rows))

@@ -1,0 +1,1 @@
+"""Libraries: what grows night by night."""
