@@ -24,6 +24,7 @@ from jobs.commands.looking.calibrate import calibrate
 from jobs.commands.looking.explain import explain
 from jobs.commands.looking.report import report
 from jobs.commands.looking.review import review
+from jobs.commands.looking.ui import ui
 from jobs.commands.nightly import nightly
 from jobs.commands.operator.abandon import abandon
 from jobs.commands.operator.skip import skip
@@ -108,6 +109,7 @@ app.command()(skip)
 app.command()(abandon)
 app.command()(unlock)
 app.command()(export)
+app.command()(ui)
 app.command()(review)
 app.command()(report)
 app.command()(calibrate)

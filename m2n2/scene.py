@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -107,20 +108,22 @@ class Scene:
         self._small_hw3 = working_image(self._image_HW3, self.settings.working_pixels)
         self._point_maps: PointMaps | None
         self._smoother: Smoother | None = None
+        self._smoother_of: Callable[[np.ndarray], Smoother] | None = None
         if self.settings.affinity == "keys":
             keys_LNC, self.grid = _as_keys(attention)
             self._device = keys_LNC.device
+            self._operator_bytes = keys_LNC.nbytes
             chain = key_chain(keys_LNC, self.settings)
             self._point_maps = partial(chain.maps, settings=self.settings)
             if self.settings.smooth:  # small beside an N x N tensor, so it stays when the operator is released
-                self._smoother = Smoother(chain, self.grid, self._small_hw3, self.settings)
+                self._smoother_of = partial(Smoother, chain, self.grid, settings=self.settings)
+                self._smoother = self._smoother_of(self._small_hw3)
         else:
             attention_NN, self.grid = _as_matrix(attention)
             self._device = attention_NN.device
+            self._operator_bytes = attention_NN.nbytes
             self._point_maps = _point_maps(attention_NN, self.settings, overwrite_attention)
-        self._markov_maps: BoundedCache[Pixel, np.ndarray] = BoundedCache(MARKOV_CACHE_BYTES)
-        self._readings: BoundedCache[tuple[tuple[Pixel, bool], ...], Reading] = BoundedCache(CLICK_CACHE_BYTES)
-        self._clicks: BoundedCache[Pixel, ClickMap] = BoundedCache(CLICK_CACHE_BYTES)
+        self._forget_clicks()
 
     def advance(self, points: Sequence[Point]) -> None:
         """Run the Markov chain for all these points at once and keep their maps."""
@@ -129,6 +132,32 @@ class Scene:
     def release_operator(self) -> None:
         """Free the N x N tensor: points that were advanced can still be segmented, new ones raise OperatorReleased."""
         self._point_maps = None
+        self._operator_bytes = 0
+
+    def reduced(self, pixels: int) -> Scene:
+        """The scene of a smaller copy of the image, for an answer at once: points and masks are in the copy's pixels.
+
+        The operator is shared, so this costs no more than averaging the image down to about `pixels` pixels.
+        """
+        small = copy.copy(self)
+        small._image_HW3 = small._small_hw3 = working_image(self._image_HW3, pixels)
+        if self._smoother_of is not None:
+            small._smoother = self._smoother_of(small._small_hw3)
+        small._operator_bytes = 0
+        small._forget_clicks()
+        return small
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the image, in pixels."""
+        return self._image_HW3.shape[1], self._image_HW3.shape[0]
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory of the image, of the operator (a reduced scene has none of its own), and of what is kept of clicks."""
+        kept = (self._markov_maps, self._readings, self._clicks)
+        images = self._image_HW3.nbytes + self._small_hw3.nbytes
+        return images + self._operator_bytes + sum(cache.used_bytes for cache in kept)
 
     def segment(self, prompts: Sequence[Prompt]) -> list[Mask]:
         """One mask a prompt.
@@ -156,6 +185,11 @@ class Scene:
             torch.from_numpy(maps_PHW)[None], size=self._image_HW3.shape[:2], mode="bilinear", align_corners=False
         )[0].numpy()
         return full_PHW
+
+    def _forget_clicks(self) -> None:
+        self._markov_maps: BoundedCache[Pixel, np.ndarray] = BoundedCache(MARKOV_CACHE_BYTES)
+        self._readings: BoundedCache[tuple[tuple[Pixel, bool], ...], Reading] = BoundedCache(CLICK_CACHE_BYTES)
+        self._clicks: BoundedCache[Pixel, ClickMap] = BoundedCache(CLICK_CACHE_BYTES)
 
     def _pixels(self, points: Sequence[Point]) -> list[Pixel]:
         """Points rounded to pixels of the image."""

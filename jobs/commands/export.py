@@ -47,6 +47,12 @@ def export(
     only: Annotated[
         str | None, typer.Option(metavar="FILE", help="only the images that a text file names, a key a line")
     ] = None,
+    without_rejected: Annotated[
+        bool, typer.Option("--without-rejected", help="leave out masks that somebody rejected in `m2n2 ui`")
+    ] = False,
+    accepted_only: Annotated[
+        bool, typer.Option("--accepted-only", help="only masks that somebody accepted in `m2n2 ui`")
+    ] = False,
     with_images: Annotated[bool, typer.Option("--with-images", help="copy the images, too")] = False,
     parquet: Annotated[bool, typer.Option("--parquet", help="the format hf as Parquet, images in it")] = False,
     images: Annotated[
@@ -58,6 +64,7 @@ def export(
 
     Example: m2n2 export s3://bucket/labels/run-7/ --format coco,yolo-seg --to exports/
     """
+    from pipeline.export.decisions import read_decisions
     from pipeline.export.format import Options
     from pipeline.export.masks import Selection
     from pipeline.export.one_pass import export_labels
@@ -79,7 +86,12 @@ def export(
         with_images=with_images,
         parquet=parquet,
     )
-    selection = Selection(min_score, None if only is None else _listed(Store("", storage), only))
+    selection = Selection(
+        min_score,
+        None if only is None else _listed(Store("", storage), only),
+        read_decisions(here) if without_rejected or accepted_only else None,
+        accepted_only,
+    )
     one_file = to if to.endswith(".json") else None
     if one_file and not _writes_one_file(formats, options):
         raise typer.BadParameter(f"{to}: {format} is a folder of files; allowed: a folder", param_hint="--to")

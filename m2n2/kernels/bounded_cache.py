@@ -37,3 +37,9 @@ class BoundedCache(Generic[Key, Value]):
             self._used_bytes += size_bytes
             while self._used_bytes > self._limit_bytes and len(self._entries) > 1:
                 self._used_bytes -= self._entries.popitem(last=False)[1][1]
+
+    @property
+    def used_bytes(self) -> int:
+        """What the entries take, as `put` was told."""
+        with self._lock:
+            return self._used_bytes

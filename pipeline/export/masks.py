@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.export.decisions import Decisions, mask_digest
 from pipeline.export.labels import Labels
 from pipeline.parts import Row
 from pipeline.provenance import Provenance
@@ -118,10 +119,14 @@ class Selection:
     Attributes:
         min_score: masks below it are left out.
         images: keys of the images that are exported; None: all.
+        decisions: what people said of masks; those that were rejected are left out. None: nobody is asked.
+        accepted_only: also those that nobody has accepted are left out.
     """
 
     min_score: float = 0.0
     images: Collection[str] | None = None
+    decisions: Decisions | None = None
+    accepted_only: bool = False
 
 
 class Reading:
@@ -158,6 +163,7 @@ class Reading:
             if decoded is None:
                 self._left_out["images could not be read, so their size is not known: they are left out"] += 1
                 continue
+            rows = [row for row in rows if self._is_kept(row)]
             masks = [mask for mask in map(self._mask, rows) if mask.score >= min_score]
             self._left_out[f"masks have a score below {min_score:g}"] += len(rows) - len(masks)
             self.shown += len(masks)
@@ -171,6 +177,19 @@ class Reading:
                 unknown
             )
         return [f"{number} {what}" for what, number in self._left_out.items() if number]
+
+    def _is_kept(self, row: Row) -> bool:
+        """Whether people's decisions leave the mask in."""
+        if self._selection.decisions is None:
+            return True
+        said = self._selection.decisions.about(row["image"], row["object"], mask_digest(row["rle"]))
+        if said is not None and said.verdict == "reject":
+            self._left_out["masks were rejected"] += 1
+            return False
+        if said is None and self._selection.accepted_only:
+            self._left_out["masks were not accepted by anybody, as they are now"] += 1
+            return False
+        return True
 
     def _mask(self, row: Row) -> Mask:
         category, provenance = row["category"], row["provenance"]

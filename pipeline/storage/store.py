@@ -94,6 +94,11 @@ class Store:
                 "allowed: utf-8 (PYTHONUTF8=1 in the environment of `ray start`)"
             )
 
+    def folder_here(self) -> Path | None:
+        """The root as a folder of this machine; None where it is in object storage."""
+        fs, path = self._locate("")
+        return Path(path) if _is_local(fs) else None
+
     def exists(self, key: str) -> bool:
         """Whether the key is there now."""
         fs, path = self._locate(key)
