@@ -27,6 +27,7 @@ REASONS: dict[str, tuple[str, bool]] = {
     "device_memory": ("segment", True),
     "out_of_memory": ("segment", True),
     "internal": ("segment", True),
+    "device_failed": ("worker", True),
     "worker_crash": ("worker", False),
     "worker_stuck": ("worker", False),
 }

@@ -3,13 +3,15 @@
 A worker that dies or is stuck counts against the task that was running. From then on that task runs alone on its
 worker, so that the next blame is certain. After two such losses a shard is taken apart, half by half, down to the image
 that does it; that image's objects become error rows and its neighbours get their masks. Storage that does not answer
-and nodes that go away count against nobody. What is known of suspects outlives the driver (suspicions.py).
+and nodes that go away count against nobody. A device that fails counts against its node, and the task is done on
+another; only a task under which a second device fails is a suspect. What is known of suspects outlives the driver
+(suspicions.py).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,9 +20,12 @@ from pipeline.failure import Failure
 from pipeline.parts import Row
 from pipeline.tasks import Task
 
+Suspected = Literal["crash", "stuck", "device"]
+
 CRASHES_TO_TAKE_APART = 2
 LONGEST_PAUSE_S = 60.0
 NOTHING_SUSPECTED = Suspicions()
+REASON_OF: dict[Suspected, str] = {"crash": "worker_crash", "stuck": "worker_stuck", "device": "device_failed"}
 
 
 @dataclass
@@ -30,6 +35,7 @@ class _Waiting:
     alone: bool = False
     pauses: int = 0
     not_before_s: float = 0.0
+    devices_failed_on: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -64,11 +70,18 @@ class Dispatcher:
         """Images of the shards that have no part yet."""
         return sum(self._images[shard] for shard in self._left)
 
-    def next(self, in_flight: Sequence[Task], now_s: float) -> Task | None:
-        """A task for a worker that has `in_flight` already, or None. Suspects share a worker with nobody."""
+    def next(self, in_flight: Sequence[Task], now_s: float, node: str = "", nodes: Collection[str] = ()) -> Task | None:
+        """A task for a worker that has `in_flight` already, or None. Suspects share a worker with nobody.
+
+        Args:
+            node: where the worker is.
+            nodes: where workers are that can take tasks: where one device failed under a task, another gets it.
+        """
         if any(self._running[task].alone for task in in_flight):
             return None
         for waiting in self._waiting:
+            if node in waiting.devices_failed_on and set(nodes) - waiting.devices_failed_on:
+                continue
             if waiting.not_before_s <= now_s and not (waiting.alone and in_flight):
                 self._waiting.remove(waiting)
                 self._running[waiting.task] = waiting
@@ -84,8 +97,21 @@ class Dispatcher:
         self._apart[task.shard].rows += rows or []
         return self._piece_closed(task.shard)
 
-    def crashed(self, task: Task, cause: Literal["crash", "stuck"], message: str) -> TakenApart | None:
-        """The worker died, or was stuck, while this task was running. Returns as `done` does."""
+    def spared(self, task: Task, node: str) -> bool:
+        """The device of a worker on this node failed while this task was running: is it spared for that?
+
+        The first time it is, and goes to the end of the queue, so that other tasks show meanwhile what the device is
+        worth. The next time not: the caller has to count a crash.
+        """
+        waiting = self._running[task]
+        first_time = not waiting.devices_failed_on
+        waiting.devices_failed_on |= {node}
+        if first_time:
+            self._waiting.append(self._running.pop(task))
+        return first_time
+
+    def crashed(self, task: Task, cause: Suspected, message: str) -> TakenApart | None:
+        """The worker died, was stuck, or lost its device while this task was running. Returns as `done` does."""
         waiting = self._running.pop(task)
         waiting.crashes += 1
         waiting.alone = True
@@ -97,7 +123,7 @@ class Dispatcher:
             return None
         if stop - first == 1:
             apart = self._apart.setdefault(task.shard, TakenApart(open_pieces=1))
-            apart.poisonous[first] = Failure("worker_crash" if cause == "crash" else "worker_stuck", message)
+            apart.poisonous[first] = Failure(REASON_OF[cause], message)
             return self._piece_closed(task.shard)
         middle = (first + stop) // 2
         for piece in (Task(task.shard, middle, stop), Task(task.shard, first, middle)):

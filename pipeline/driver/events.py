@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.tasks import Task, TaskReport
+from pipeline.tasks import Place, Task, TaskReport
 
-Cause = Literal["crash", "stuck", "node"]
+Cause = Literal["crash", "stuck", "device", "node"]
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,13 @@ class Unavailable:
 
 @dataclass(frozen=True)
 class Lost:
-    """A worker is gone, with what it was running and what it had not begun."""
+    """A worker is gone, with what it was running and what it had not begun; `place` is where it was, if it said so."""
 
     cause: Cause
     message: str
     running: Task | None
     others: Sequence[Task]
+    place: Place | None = None
 
 
 Event = Done | Unavailable | Lost

@@ -23,6 +23,7 @@ from pipeline.plan import Plan, PlanDamaged
 from pipeline.storage.refusals import UnusableStorage, refusal
 from pipeline.storage.retry import StoreUnavailable
 from pipeline.tasks import Place, Progress, Task
+from pipeline.worker.device import DeviceFailed
 from pipeline.worker.labeler import Labeler
 
 TASKS_IN_FLIGHT = 2
@@ -59,6 +60,11 @@ class _Worker:
     progress: Progress = field(default_factory=Progress)
     unreachable: list[Task] = field(default_factory=list)
     probing: Any = None
+
+    @property
+    def node(self) -> str:
+        """Id of the node that it is on; empty before it has a place."""
+        return self.place.node_id if self.place else ""
 
     def references(self) -> list[Any]:
         # Tasks first: one that finished before its worker died must be taken in before the death is.
@@ -117,6 +123,15 @@ class Fleet:
                 events += self._arrived(owners[reference], reference)
         return events + self._stuck()
 
+    def device_failed(self, place: Place, message: str) -> None:
+        """The device of a worker that was there failed, and what it was doing is not to blame."""
+        self._nodes.device_failed(place, message)
+
+    @property
+    def nodes(self) -> frozenset[str]:
+        """Ids of the nodes with workers that can take tasks."""
+        return frozenset(worker.node for worker in self._workers if worker.ready)
+
     @property
     def ready_workers(self) -> int:
         """Workers that have their model."""
@@ -159,9 +174,7 @@ class Fleet:
         if self._job.workers.count != "auto":
             return self._job.workers.count
         # Workers that run on a node where no other starts go on; the room there is not counted.
-        there = sum(
-            worker.place is not None and worker.place.node_id in self._nodes.given_up for worker in self._workers
-        )
+        there = sum(worker.node in self._nodes.given_up for worker in self._workers)
         # One even where there is no room yet: its request is what makes an autoscaler add a node.
         return max(1, self._room.workers + there)
 
@@ -193,11 +206,11 @@ class Fleet:
             return self._doubt(worker, reference, describe(error))
         except RayError as error:
             if isinstance(error, RayTaskError):
-                return self._failed(worker, error)
+                return self._failed(worker, reference, error)
             return self._lost(worker, "node" if _node_is_gone(worker, error) else "crash", describe(error))
         return self._moved_on(worker, reference, value)
 
-    def _failed(self, worker: _Worker, error: RayTaskError) -> list[Event]:
+    def _failed(self, worker: _Worker, reference: Any, error: RayTaskError) -> list[Event]:
         """An exception in the worker: a defect, or a device in a state that only a new process gets out of."""
         if isinstance(error.cause, REFUSED):
             self._nodes.failed(worker.place, describe(error.cause), error.cause)
@@ -206,7 +219,9 @@ class Fleet:
             # Of images it is an error row; here it is the run's own output, and the same for every shard.
             raise NoWorkers(f"workers cannot write to {self._job.output}: {found}") from None
         log.error("a worker failed: %s", error)
-        return self._lost(worker, "crash", describe(error.cause))
+        worker.progress.running = worker.tasks.get(reference)
+        cause: Cause = "device" if worker.ready and isinstance(error.cause, DeviceFailed) else "crash"
+        return self._lost(worker, cause, describe(error.cause))
 
     def _doubt(self, worker: _Worker, reference: Any, message: str) -> list[Event]:
         """A worker does not answer and Ray cannot say yet whether it died, with its node or alone: ask until it can."""
@@ -235,6 +250,8 @@ class Fleet:
             worker.polling, worker.progress = None, value
         else:
             del worker.tasks[reference]
+            assert worker.place is not None
+            self._nodes.finished(worker.place)
             return [Done(value)]
         return []
 
@@ -267,14 +284,14 @@ class Fleet:
         starting = worker.placing is not None or worker.loading is not None
         if starting and cause != "node":
             self._nodes.failed(worker.place, message)
-        elif cause != "node" and worker.place is not None:
+        elif cause in ("crash", "stuck") and worker.place is not None:
             self._nodes.worked(worker.place)
         tasks = [*worker.unreachable, *worker.tasks.values()]
         running = worker.progress.running if worker.progress.running in tasks else (tasks[0] if tasks else None)
         others = [task for task in tasks if task != running]
         host = f"{worker.place.host} pid={worker.place.pid}" if worker.place else "unplaced"
         log.warning("worker lost cause=%s host=%s running=%s: %s", cause, host, running, message)
-        return [Lost(cause, message, running, others)]
+        return [Lost(cause, message, running, others, worker.place)]
 
 
 def _node_is_gone(worker: _Worker, error: Exception) -> bool:

@@ -1,7 +1,8 @@
 """Which nodes workers start on: failed starts are counted by node, and a node where none starts is left alone.
 
 A broken GPU, damaged weights on one disk, a package that one image of the workers lacks: each is the fault of one node,
-and the others go on without it. The run ends when no node is left. No Ray here.
+and the others go on without it. So is a device that fails after its worker was ready, although the next worker starts
+well: such failures count until a task is finished there. The run ends when no node is left. No Ray here.
 """
 
 from __future__ import annotations
@@ -12,23 +13,28 @@ from dataclasses import dataclass
 
 from pipeline.tasks import Place
 
-FAILED_STARTS_ALLOWED = 3  # in a row, on one node
+FAILURES_ALLOWED = 3  # in a row, on one node
 UNKNOWN = Place(node_id="", host="a node that is not known", pid=0)  # of workers that died before they said theirs
 
 log = logging.getLogger("m2n2.run")
 
 
 class NoWorkers(RuntimeError):
-    """No node can start a worker: the message says which there are and why not."""
+    """No node can keep a worker: the message says which there are and why not."""
 
 
 @dataclass
 class _Record:
     host: str
-    failures: int = 0
+    failed_starts: int = 0
+    failed_devices: int = 0
     given_up: bool = False
     message: str = ""
     refusal: Exception | None = None
+
+    @property
+    def failures(self) -> int:
+        return self.failed_starts + self.failed_devices
 
 
 class Nodes:
@@ -38,9 +44,19 @@ class Nodes:
         self._records: dict[str, _Record] = {}
 
     def worked(self, place: Place) -> None:
-        """A worker became ready there, or had been ready before it was lost: the node is not to blame."""
-        self._records.pop(place.node_id, None)
+        """A worker became ready there, or had been ready before it was lost: the node can start workers."""
         self._records.pop(UNKNOWN.node_id, None)
+        record = self._records.get(place.node_id)
+        if record and record.failed_devices:
+            record.failed_starts = 0
+        elif record:
+            del self._records[place.node_id]
+
+    def finished(self, place: Place) -> None:
+        """A task was finished there: the devices of the node work."""
+        record = self._records.get(place.node_id)
+        if record and not record.given_up:
+            record.failed_devices = 0
 
     def failed(self, place: Place | None, message: str, refusal: Exception | None = None) -> None:
         """A worker did not start.
@@ -51,10 +67,22 @@ class Nodes:
         """
         place = place or UNKNOWN
         record = self._records.setdefault(place.node_id, _Record(place.host))
-        record.failures, record.message, record.refusal = record.failures + 1, message, refusal
-        if not record.given_up and (refusal is not None or record.failures >= FAILED_STARTS_ALLOWED):
-            record.given_up = True
-            log.error("node not used any more host=%s failed starts=%d: %s", record.host, record.failures, message)
+        record.failed_starts += 1
+        self._judge(record, message, refusal)
+
+    def device_failed(self, place: Place, message: str) -> None:
+        """The device of a worker failed that had been ready."""
+        record = self._records.setdefault(place.node_id, _Record(place.host))
+        record.failed_devices += 1
+        self._judge(record, message, None)
+
+    def _judge(self, record: _Record, message: str, refusal: Exception | None) -> None:
+        record.message, record.refusal = message, refusal
+        if record.given_up or (refusal is None and record.failures < FAILURES_ALLOWED):
+            return
+        record.given_up = True
+        counts = f"failed starts={record.failed_starts} failed devices={record.failed_devices}"
+        log.error("node not used any more host=%s %s: %s", record.host, counts, message)
 
     @property
     def given_up(self) -> frozenset[str]:
@@ -73,4 +101,4 @@ class Nodes:
         if len(refusals) == len(records):
             raise type(refusals[0])(f"{records[0].host}: {refusals[0]}")
         told = "; ".join(f"{each.host}, {each.failures} times in a row: {each.message}" for each in records)
-        raise NoWorkers(f"workers start on no node: {told}")
+        raise NoWorkers(f"no node is left that workers start and stay on: {told}")

@@ -169,9 +169,11 @@ class _Labelling:
             self._take_in(self._fleet.poll(POLL_S))
 
     def _hand_out(self) -> None:
+        nodes = self._fleet.nodes
         while True:
             for worker in self._fleet.idle():
-                task = self._dispatcher.next(list(worker.tasks.values()), time.monotonic())
+                in_flight = list(worker.tasks.values())
+                task = self._dispatcher.next(in_flight, time.monotonic(), worker.node, nodes)
                 if task is not None:
                     self._fleet.give(worker, task)
                     break
@@ -224,13 +226,15 @@ class _Labelling:
         )
 
     def _lost(self, event: Lost) -> None:
-        crashed = event.running is not None and event.cause != "node"
+        crashed = event.running is not None and event.cause in ("crash", "stuck")
         for task in event.others:
             self._dispatcher.given_back(task, suspect=crashed)
         if event.running is None:
             return
         if event.cause == "node":
             self._dispatcher.given_back(event.running, suspect=False)
+        elif event.cause == "device" and event.place and self._dispatcher.spared(event.running, event.place.node_id):
+            self._fleet.device_failed(event.place, event.message)
         else:
             self._crashes_in_a_row += 1
             if self._crashes_in_a_row > CRASHES_IN_A_ROW * self._most_workers:

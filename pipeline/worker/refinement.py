@@ -11,6 +11,7 @@ from pipeline.clicks import ObjectClicks
 from pipeline.describe import describe
 from pipeline.failure import Failure
 from pipeline.parts import Row, Size, error_row, mask_row
+from pipeline.worker.device import DeviceFailed, device_has_failed, is_out_of_device_memory
 
 if TYPE_CHECKING:
     from m2n2 import Scene
@@ -69,15 +70,13 @@ class Refinement:
 
 
 def segment_failure(error: Exception) -> Failure:
-    """An error row for one image; errors that leave the device unusable are raised again to end this worker."""
-    import torch
-
-    if isinstance(error, torch.OutOfMemoryError):
-        return Failure("device_memory", describe(error))
+    """An error row for one image. Raises DeviceFailed where it is not the image that failed: it ends this worker."""
     if isinstance(error, MemoryError):
         return Failure("out_of_memory", describe(error))
-    if "CUDA error" in str(error):
-        raise error
+    if is_out_of_device_memory(error):
+        return Failure("device_memory", describe(error))
+    if device_has_failed(error):
+        raise DeviceFailed(describe(error)) from error
     log.exception("an image could not be segmented")
     return Failure("internal", describe(error))
 

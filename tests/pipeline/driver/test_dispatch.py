@@ -73,6 +73,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         self.poison = {(shard, position) for shard, position in poison if position < images.get(shard, 0)}
         self.ledger = Ledger(Dispatcher(images.items()), images)
         self.alive: list[Worker] = []
+        self.spared: set[Task] = set()
         self.now_s = 0.0
 
     @rule(target=workers)
@@ -98,6 +99,14 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     def storage_is_away(self, worker: Worker) -> None:
         if worker in self.alive and worker.tasks:
             self.ledger.dispatcher.unavailable(worker.tasks.pop(0), self.now_s)
+
+    @rule(worker=workers)
+    def its_device_fails(self, worker: Worker) -> None:
+        if worker in self.alive and worker.tasks and worker.tasks[0] not in self.spared:
+            task = worker.tasks.pop(0)
+            self.spared.add(task)
+            assert self.ledger.dispatcher.spared(task, "node"), "the first time it is the device's fault"
+            self.lose(worker)
 
     @rule(worker=workers)
     def its_node_goes(self, worker: Worker) -> None:
@@ -261,3 +270,44 @@ def test_pauses_grow_while_storage_is_away() -> None:
         assert dispatcher.next([], now_s + pause_s - 0.1) is None
         now_s += pause_s
         task = dispatcher.next([], now_s)
+
+
+def test_a_task_under_which_a_device_failed_goes_to_another_node_and_is_not_blamed() -> None:
+    dispatcher, nodes = Dispatcher([(0, 4), (1, 4)]), {"bad", "good"}
+    first = dispatcher.next([], 0.0, "bad", nodes)
+    assert first is not None
+    assert dispatcher.spared(first, "bad")
+    other = dispatcher.next([], 0.0, "bad", nodes)
+    assert other == Task(1), "others show what the device is worth"
+    assert dispatcher.next([], 0.0, "bad", nodes) is None
+    assert dispatcher.next([other], 0.0, "good", nodes) == first, "nobody's suspect: it may share a worker"
+    assert dispatcher.suspicions() == Suspicions()
+    dispatcher.done(first, None)
+    assert dispatcher.shards_left == 1
+
+
+def test_where_there_is_one_node_only_it_gets_the_task_again() -> None:
+    dispatcher = Dispatcher([(0, 4)])
+    task = dispatcher.next([], 0.0, "only", {"only"})
+    assert task is not None
+    assert dispatcher.spared(task, "only")
+    assert dispatcher.next([], 0.0, "only", {"only"}) == task
+
+
+def test_an_image_under_which_every_device_fails_is_found_all_the_same() -> None:
+    size, poison, nodes = 8, 5, ("a", "b", "c")
+    dispatcher, apart, failures = Dispatcher([(0, size)]), None, 0
+    while apart is None:
+        node = nodes[failures % len(nodes)]
+        task = dispatcher.next([], 0.0, node, nodes) or dispatcher.next([], 0.0, node)
+        assert task is not None
+        stop = size if task.stop is None else task.stop
+        if not task.first <= poison < stop:
+            apart = dispatcher.done(task, [{} for _ in range(task.first, stop)])
+            continue
+        failures += 1
+        if not dispatcher.spared(task, node):
+            apart = dispatcher.crashed(task, "device", "CUDA error")
+    assert {at: failure.reason for at, failure in apart.poisonous.items()} == {poison: "device_failed"}
+    assert len(apart.rows) == size - 1
+    assert failures == 3 + 2 + 2 + 3, "each piece is spared once"

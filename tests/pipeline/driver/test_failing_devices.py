@@ -1,0 +1,91 @@
+"""A device that fails in the middle of a run: its node is counted, no image is blamed, the shard is done elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ray.exceptions import RayTaskError
+
+from pipeline.config import parse_job
+from pipeline.driver.dispatch import Dispatcher
+from pipeline.driver.events import Lost
+from pipeline.driver.fleet import Fleet, _Worker
+from pipeline.driver.nodes import FAILURES_ALLOWED
+from pipeline.driver.run import _Labelling
+from pipeline.driver.suspicions import Suspicions
+from pipeline.plan import Plan
+from pipeline.tasks import Place, Progress, Task
+from pipeline.worker.device import DeviceFailed
+
+JOB = parse_job({"images": "a", "clicks": "b", "output": "c"}, "job")
+PLAN = Plan("", "", {}, (), ())
+BROKEN = Place("id-broken", "gpu-07", 7)
+
+
+@pytest.fixture
+def fleet(monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    """Workers whose every answer is that the device failed; no Ray."""
+
+    def answer(reference: object) -> None:
+        raise RayTaskError("label", "traceback", DeviceFailed("CUDA error: an illegal memory access"))
+
+    monkeypatch.setattr("ray.get", answer)
+    monkeypatch.setattr("ray.kill", lambda actor: None)
+    return Fleet(JOB, PLAN)
+
+
+def lose_a_device(fleet: Fleet, tasks: list[Task], stale: Task | None = None) -> Lost:
+    """A worker with these tasks answers to the last one; `stale` is what it said last that it was running."""
+    references = [object() for _ in tasks]
+    worker = _Worker(None, None, 0.0, place=BROKEN, ready=True, tasks=dict(zip(references, tasks, strict=True)))
+    worker.progress = Progress(running=stale)
+    fleet._workers.append(worker)
+    [event] = fleet._arrived(worker, references[-1])
+    assert isinstance(event, Lost)
+    return event
+
+
+def test_the_fleet_says_which_task_it_was_and_where(fleet: Fleet) -> None:
+    event = lose_a_device(fleet, [Task(0), Task(1)], stale=Task(0))
+    assert (event.cause, event.running, event.others, event.place) == ("device", Task(1), [Task(0)], BROKEN)
+    assert "CUDA error: an illegal memory access" in event.message
+
+
+def labelling_of(dispatcher: Dispatcher, fleet: Fleet) -> _Labelling:
+    heartbeat: Any = type("Silent", (), {"update": lambda *_: None})()
+    return _Labelling(JOB, PLAN, dispatcher, fleet, heartbeat, lambda snapshot: None)
+
+
+def test_a_node_whose_devices_fail_is_given_up_and_no_image_is_suspected(fleet: Fleet) -> None:
+    dispatcher = Dispatcher([(shard, 2) for shard in range(FAILURES_ALLOWED)])
+    labelling = labelling_of(dispatcher, fleet)
+    for _ in range(FAILURES_ALLOWED):
+        task = dispatcher.next([], 0.0, BROKEN.node_id, {BROKEN.node_id, "id-sound"})
+        assert task is not None
+        labelling._take_in([lose_a_device(fleet, [task])])
+    assert fleet._nodes.given_up == {BROKEN.node_id}
+    assert dispatcher.suspicions() == Suspicions()
+    again = [dispatcher.next([], 0.0, "id-sound", {"id-sound"}) for _ in range(FAILURES_ALLOWED)]
+    assert None not in again, "all are done elsewhere, at once"
+
+
+def test_a_second_device_that_fails_under_a_task_makes_it_a_suspect_and_spares_the_node(fleet: Fleet) -> None:
+    dispatcher = Dispatcher([(0, 2)])
+    labelling = labelling_of(dispatcher, fleet)
+    for _ in range(FAILURES_ALLOWED):
+        task = dispatcher.next([], 0.0)
+        assert task is not None
+        labelling._take_in([lose_a_device(fleet, [task])])
+    assert fleet._nodes.given_up == frozenset()
+    assert {task.stop for task in dispatcher.suspicions().crashes} == {1, 2}, "the shard is taken apart"
+
+
+def test_an_error_while_a_model_loads_is_a_failed_start(fleet: Fleet) -> None:
+    loading = object()
+    worker = _Worker(None, None, 0.0, loading=loading, place=BROKEN)
+    fleet._workers.append(worker)
+    [event] = fleet._arrived(worker, loading)
+    assert isinstance(event, Lost)
+    assert (event.cause, event.running) == ("crash", None)
+    assert fleet._nodes._records[BROKEN.node_id].failed_starts == 1
