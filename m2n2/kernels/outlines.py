@@ -27,8 +27,8 @@ def outlines(crop_HW: np.ndarray, centres: bool) -> tuple[np.ndarray, np.ndarray
     """The rings of a mask (H, W) uint8 of 0 and 1.
 
     Args:
-        centres: rings through the centres of the border's pixels, as drawing programs fill them; else along the
-            pixels' corners, what the mask covers exactly.
+        centres: rings through the centres of the border's pixels, as drawing programs fill them, in steps along rows
+            and columns only; else along the pixels' corners, what the mask covers exactly.
 
     Returns:
         Points (P, 2) int64, x before y: the pixel's index, or the corner to its top left. (R,) int64: where each ring
@@ -41,7 +41,7 @@ def outlines(crop_HW: np.ndarray, centres: bool) -> tuple[np.ndarray, np.ndarray
     if (areas < 0).any():
         _join_holes(padded, nodes, tops[areas < 0])
         starts = starts[areas > 0]
-    points = np.empty((nodes.shape[0], 2), np.int64)
+    points = np.empty((2 * nodes.shape[0], 2), np.int64)
     ends = np.empty(starts.size, np.int64)
     write = _centres if centres else _corners
     end = 0
@@ -165,15 +165,11 @@ def _corners(nodes: np.ndarray, first: int, points: np.ndarray, end: int) -> int
 @njit(nogil=True, cache=True)
 def _centres(nodes: np.ndarray, first: int, points: np.ndarray, end: int) -> int:
     """Write the pixels at which a ring through them turns; at least one."""
-    start, node = end, first
-    while True:
-        x, y = nodes[node, X], nodes[node, Y]
-        if end == start or points[end - 1, 0] != x or points[end - 1, 1] != y:
-            points[end, 0], points[end, 1] = x, y
-            end += 1
+    start, end, node = end, _step(points, end, end, nodes[first, X], nodes[first, Y]), nodes[first, NEXT]
+    while node != first:
+        end = _step(points, start, end, nodes[node, X], nodes[node, Y])
         node = nodes[node, NEXT]
-        if node == first:
-            break
+    end = _step(points, start, end, points[start, 0], points[start, 1])
     if end > start + 1 and points[start, 0] == points[end - 1, 0] and points[start, 1] == points[end - 1, 1]:
         end -= 1
     count = end - start
@@ -188,6 +184,26 @@ def _centres(nodes: np.ndarray, first: int, points: np.ndarray, end: int) -> int
             points[end, 0], points[end, 1] = x, y
             end += 1
     return end
+
+
+@njit(nogil=True, cache=True)
+def _step(points: np.ndarray, start: int, end: int, x: int, y: int) -> int:
+    """Write a pixel if it is another, after the one between where that is across a corner.
+
+    A ring goes across a corner only where it turns left, around a pixel of the mask. Without that pixel, readers that
+    put points of their own between two others would leave the mask.
+    """
+    if end > start:
+        right, down = x - points[end - 1, 0], y - points[end - 1, 1]
+        if right == 0 and down == 0:
+            return end
+        if right != 0 and down != 0:
+            along_row = right * down < 0
+            points[end, 0] = x if along_row else points[end - 1, 0]
+            points[end, 1] = points[end - 1, 1] if along_row else y
+            end += 1
+    points[end, 0], points[end, 1] = x, y
+    return end + 1
 
 
 @njit(nogil=True, cache=True)

@@ -1,6 +1,8 @@
-"""YOLO segmentation: a text file an image, a line a part of a mask, as Ultralytics reads and draws polygons.
+"""YOLO segmentation: a text file an image, a line a part of a mask, as Ultralytics and supervision draw polygons.
 
-Polygons go through the centres of the border's pixels, since that is what is drawn: `(pixel + 0.5) / size`.
+Polygons go through the border's pixels, since these are drawn too. Ultralytics cuts off what a coordinate has beyond a
+pixel, supervision rounds it: `(pixel + 0.25) / size` is that pixel in both, and a pixel's centre would be the next one
+when rounded.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from pipeline.export.files import Folder, Names
 from pipeline.export.format import Options
 from pipeline.export.masks import MaskedImage, Reading
 
+WITHIN_PIXEL = 0.25
 FEWEST_POINTS = 3  # that make a line a polygon
 MOST_POINTS = 1000  # that Ultralytics keeps of a line
 
@@ -45,7 +48,7 @@ class Yolo:
     def finish(self, reading: Reading) -> Sequence[str]:
         """See Format."""
         names = {number - 1: name for name, number in reading.labels.categories.items()}
-        data = {"path": ".", "train": "images", "val": "images", "names": names}
+        data = {"train": "images", "val": "images", "names": names}
         self._folder.put("data.yaml", yaml.safe_dump(data, allow_unicode=True, sort_keys=False).encode())
         if reading.shown:
             self._folder.lost["masks without score, object name and provenance"] += reading.shown
@@ -55,5 +58,5 @@ class Yolo:
 def _line(category: int, ring: np.ndarray, image: MaskedImage) -> str:
     if len(ring) < FEWEST_POINTS:
         ring = np.concatenate([ring, np.repeat(ring[-1:], FEWEST_POINTS - len(ring), axis=0)])
-    values = ((ring + 0.5) / (image.width, image.height)).ravel().tolist()
+    values = ((ring + WITHIN_PIXEL) / (image.width, image.height)).ravel().tolist()
     return f"{category}{' %.6f' * len(values)}\n" % tuple(values)

@@ -91,6 +91,142 @@ def supervision_yolo(folder: Path) -> Seen:
         yield from of_supervision(sv.DetectionDataset.from_yolo(str(place), str(labels), settings, True), root)
 
 
+def ultralytics(folder: Path) -> Seen:
+    """Its data set for training, at the photos' own size, where nothing is resized, with a mask an instance."""
+    import os
+
+    os.environ["YOLO_CONFIG_DIR"] = str(folder)
+    import shutil
+
+    import matplotlib
+    from ultralytics.cfg import get_cfg
+    from ultralytics.data.dataset import YOLODataset
+    from ultralytics.data.utils import check_det_dataset
+    from ultralytics.utils import USER_CONFIG_DIR
+
+    # For its plots it would download a font when category names are not ASCII.
+    font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    shutil.copy(font, Path(USER_CONFIG_DIR) / "Arial.Unicode.ttf")
+    data = check_det_dataset(str(folder / "yolo-seg" / "data.yaml"))
+    settings = get_cfg(overrides={"mask_ratio": 1, "overlap_mask": False})
+    images = YOLODataset(data["train"], data=data, task="segment", imgsz=47, augment=False, hyp=settings)
+    for item in images:
+        (height, width), (_, (right, down)) = item["ori_shape"], item["ratio_pad"]
+        name = Path(item["im_file"]).relative_to(folder / "yolo-seg" / "images").as_posix()
+        top, left = round(down - 0.1), round(right - 0.1)
+        for mask, category in zip(item["masks"], item["cls"].flatten(), strict=bool(len(item["cls"]))):
+            yield name, data["names"][int(category)], mask.numpy()[top : top + height, left : left + width]
+
+
+def torchvision(folder: Path) -> Seen:
+    _name_operators()
+    from torchvision.datasets import CocoDetection, wrap_dataset_for_transforms_v2
+
+    path = str(folder / "coco" / "instances.json")
+    data = CocoDetection(str(folder / "coco" / "images"), path)
+    wrapped = wrap_dataset_for_transforms_v2(data, target_keys=["masks", "labels"])
+    for number, (_, target) in zip(data.ids, wrapped, strict=True):
+        name = data.coco.imgs[number]["file_name"]
+        for mask, category in zip(target.get("masks", []), target.get("labels", []), strict=True):
+            yield name, data.coco.cats[int(category)]["name"], mask.numpy()
+
+
+def torchmetrics(folder: Path) -> Seen:
+    _name_operators()
+    from torchmetrics.detection import MeanAveragePrecision
+
+    path = str(folder / "coco" / "instances.json")
+    results = str(folder / "coco-results" / "results.json")
+    document = json.loads(Path(path).read_text())
+    categories = {each["id"]: each["name"] for each in document["categories"]}
+    with_masks = {each["image_id"] for each in document["annotations"]}
+    names = [each["file_name"] for each in document["images"] if each["id"] in with_masks]
+    found, targets = MeanAveragePrecision(iou_type="segm").coco_to_tm(results, path, iou_type="segm")
+    for name, seen, target in zip(names, found, targets, strict=True):
+        assert (seen["masks"] == target["masks"]).all(), "results and truth differ"
+        for mask, category in zip(seen["masks"], seen["labels"], strict=True):
+            yield name, categories[int(category)], mask.numpy()
+
+
+def fiftyone(folder: Path) -> Seen:
+    """Its importer by itself, which needs no database; a mask is of its box's pixels."""
+    from fiftyone.utils.coco import COCODetectionDatasetImporter
+
+    path, images = folder / "coco" / "instances.json", folder / "coco" / "images"
+    importer = COCODetectionDatasetImporter(
+        data_path=str(images), labels_path=str(path), label_types="segmentations", include_id=False
+    )
+    with importer:
+        for file, metadata, detections in importer:
+            for each in detections.detections if detections else []:
+                left, top = (
+                    round(part * size)
+                    for part, size in zip(each.bounding_box[:2], (metadata.width, metadata.height), strict=True)
+                )
+                mask = np.zeros((metadata.height, metadata.width), bool)
+                mask[top : top + each.mask.shape[0], left : left + each.mask.shape[1]] = each.mask
+                yield Path(file).relative_to(images).as_posix(), each.label, mask
+
+
+def mmdet(folder: Path) -> Seen:
+    _name_operators()
+    # Compiled operators, of which loading uses none, are not in the wheel.
+    sys.modules["mmcv._ext"] = type("NotCompiled", (type(sys),), {"__getattr__": lambda self, name: None})("mmcv._ext")
+    from mmcv.transforms import LoadImageFromFile
+    from mmdet.datasets import CocoDataset
+    from mmdet.datasets.transforms import LoadAnnotations
+
+    path = folder / "lists" / "coco" / "instances.json"
+    document = json.loads(path.read_text())
+    names = {each["id"]: each["file_name"] for each in document["images"]}
+    classes = tuple(each["name"] for each in document["categories"])
+    data = CocoDataset(
+        ann_file=str(path),
+        data_prefix={"img": str(folder / "coco" / "images")},
+        metainfo={"classes": classes},
+        test_mode=True,
+    )
+    read, load = LoadImageFromFile(), LoadAnnotations(with_bbox=True, with_mask=True)
+    for number in range(len(data)):
+        item = load(read(data.get_data_info(number)))
+        for mask, category in zip(item["gt_masks"].masks, item["gt_bboxes_labels"], strict=True):
+            yield names[item["img_id"]], classes[category], mask
+
+
+def sahi(folder: Path) -> Seen:
+    from sahi.utils.coco import Coco
+
+    for image in Coco.from_coco_dict_or_path(str(folder / "coco-polygon" / "instances.json")).images:
+        for each in image.annotations:
+            yield image.file_name, each.category_name, drawn(each.segmentation, image.height, image.width)
+
+
+def sahi_drawing(folder: Path) -> Seen:
+    from sahi.utils.coco import Coco
+    from sahi.utils.cv import get_bool_mask_from_coco_segmentation
+
+    for image in Coco.from_coco_dict_or_path(str(folder / "coco-polygon" / "instances.json")).images:
+        for each in image.annotations:
+            mask = get_bool_mask_from_coco_segmentation(each.segmentation, image.width, image.height)
+            yield image.file_name, each.category_name, mask
+
+
+def labelformat(folder: Path) -> Seen:
+    from labelformat.formats.coco import COCOInstanceSegmentationInput
+
+    for label in COCOInstanceSegmentationInput(folder / "coco-polygon" / "instances.json").get_labels():
+        for each in label.objects:
+            polygons = [[value for point in polygon for value in point] for polygon in each.segmentation.polygons]
+            yield label.image.filename, each.category.name, drawn(polygons, label.image.height, label.image.width)
+
+
+def drawn(polygons: list[list[float]], height: int, width: int) -> Any:
+    """What COCO's polygons cover, for tools that keep them without drawing them."""
+    from pycocotools import mask
+
+    return mask.decode(mask.merge(mask.frPyObjects(polygons, height, width)))
+
+
 def datumaro(folder: Path) -> Seen:
     import datumaro
 
@@ -228,6 +364,19 @@ def cvat_sdk(folder: Path) -> Seen:
             points = [*runs, left, top, left + width - 1, top + height - 1]
             assert encode_mask(mask, [left, top, left + width, top + height]) == points, "the SDK's points are others"
             yield image.attrib["name"], each.attrib["label"], mask
+
+
+def _name_operators() -> None:
+    """Wheels of torchvision for CUDA do not load their operators beside a PyTorch without, but look for these two."""
+    import torch
+
+    fragment = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        fragment.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _kept.append(fragment)  # its definitions go with it
+
+
+_kept: list[Any] = []
 
 
 def _unquoted(address: str) -> str:

@@ -29,6 +29,7 @@ def test_rings_cover_what_the_mask_covers(mask: np.ndarray) -> None:
         assert sum(map(area_of, rings)) == mask.sum()
     drawn = np.zeros_like(mask)
     for ring in rings_of(mask, centres=True):
+        assert (ring == np.roll(ring, 1, axis=0)).any(axis=1).all(), "no step goes across a corner"
         cv2.fillPoly(drawn, [ring.astype(np.int32)], 1)
     assert np.array_equal(drawn, mask)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -171,21 +171,24 @@ def test_what_overlaps_cost_is_said(hard: HardRun) -> None:
         assert f"{name}: {gone} masks are left out: smaller masks cover all of them" in notes
 
 
-def yolo_masks(folder: Path, image: str) -> list[tuple[int, np.ndarray]]:
-    """Category and pixels of every line, drawn as Ultralytics draws it."""
+def yolo_masks(folder: Path, image: str, pixel_of: Callable[[np.ndarray], np.ndarray]) -> list[tuple[int, np.ndarray]]:
+    """Category and pixels of every line as OpenCV draws it."""
     found = []
     for line in (folder / "labels" / image).with_suffix(".txt").read_text().splitlines():
         category, *values = line.split()
-        points = (np.array(values, float).reshape(-1, 2) * (WIDTH, HEIGHT)).astype(np.int32)
+        points = pixel_of(np.array(values, np.float32).reshape(-1, 2) * (WIDTH, HEIGHT)).astype(np.int32)
         found.append((int(category), cv2.fillPoly(np.zeros((HEIGHT, WIDTH), np.uint8), [points], 1).astype(bool)))
     return found
 
 
-def test_yolo_has_a_line_a_part(hard: HardRun) -> None:
-    names = yaml.safe_load((hard.folder / "yolo-seg" / "data.yaml").read_text())["names"]
+@pytest.mark.parametrize("pixel_of", [np.floor, np.round], ids=["Ultralytics", "supervision"])
+def test_yolo_has_a_line_a_part(hard: HardRun, pixel_of: Callable[[np.ndarray], np.ndarray]) -> None:
+    data = yaml.safe_load((hard.folder / "yolo-seg" / "data.yaml").read_text())
+    assert "path" not in data, "Ultralytics would look from where it is started, not from where the file is"
+    names = data["names"]
     for image in sorted({image for image, _ in hard.masks}):
         parts = list(parts_of(hard, image))
-        lines = [(names[category], mask) for category, mask in yolo_masks(hard.folder / "yolo-seg", image)]
+        lines = [(names[category], mask) for category, mask in yolo_masks(hard.folder / "yolo-seg", image, pixel_of)]
         assert len(lines) == len(parts)
         for name, mask in parts:
             assert any(name == other and np.array_equal(mask, drawn) for other, drawn in lines)
