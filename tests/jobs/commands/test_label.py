@@ -1,6 +1,7 @@
-"""`m2n2 label` as a user runs it: a process of its own, real photos, real models' code, a real S3 server.
+"""`m2n2 label` as a user runs it: real photos, real models' code, a real S3 server.
 
-The first test starts a Ray of its own, as on a machine without a cluster; the second is let into one that runs.
+The first test is a process that starts a Ray of its own, as on a machine without a cluster; the second is let into one
+that runs.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from pycocotools.coco import COCO
 
+from jobs.cli import main
 from jobs.demo_photos import CLICKS, photos
 from pipeline.storage.filesystem import Storage
 from pipeline.storage.store import Store
@@ -35,7 +38,7 @@ def put_photos(store: Store) -> dict[str, Any]:
         "images": store.url("photos/"),
         "clicks": store.url("clicks.parquet"),
         "output": store.url("labels/"),
-        "workers": {"count": 2, "gpus": 0, "cpus": 1},
+        "workers": {"count": 1, "gpus": 0, "cpus": 1},
         "storage": {"endpoint_url": store.storage.endpoint_url},
         "shard_images": 2,
     }
@@ -54,7 +57,9 @@ def read_back(store: Store, tmp_path: Path) -> COCO:
     return COCO(str(path))
 
 
-def test_real_photos_on_s3_with_a_pretrained_model(s3: S3Server, tmp_path: Path, dinov2_small: Path) -> None:
+def test_real_photos_on_s3_with_a_pretrained_model(
+    s3: S3Server, tmp_path: Path, dinov2_small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     store = Store(s3.bucket("label-dinov2"), Storage(endpoint_url=s3.endpoint_url))
     job = tmp_path / "job.yaml"
     job.write_text(yaml.safe_dump(put_photos(store)))
@@ -74,11 +79,10 @@ def test_real_photos_on_s3_with_a_pretrained_model(s3: S3Server, tmp_path: Path,
             if (photo, object_name) == (name, annotation["object"]):
                 assert mask[y, x] == on_object
         assert 0.005 < mask.mean() < 0.9
-    status = m2n2("status", store.url("labels/"), "--endpoint-url", s3.endpoint_url)
-    assert status.returncode == 0
-    assert "objects  6/6, 0 failed" in status.stdout
-    copy = m2n2("export", store.url("labels/"), "--to", str(tmp_path / "copy.json"), "--endpoint-url", s3.endpoint_url)
-    assert copy.returncode == 0, copy.stderr
+    labels = [store.url("labels/"), "--endpoint-url", s3.endpoint_url]
+    assert main(["status", *labels]) == 0
+    assert "objects  6/6, 0 failed" in capsys.readouterr().out
+    assert main(["export", *labels, "--to", str(tmp_path / "copy.json")]) == 0
     assert json.loads((tmp_path / "copy.json").read_text()) == coco.dataset
 
 
@@ -87,6 +91,5 @@ def test_stable_diffusions_code_on_a_tiny_random_model(tmp_path: Path, tiny_sd2:
     job = tmp_path / "job.yaml"
     job.write_text(yaml.safe_dump(put_photos(store)))
     backbone = ("backbone.name=sd2", f"backbone.weights={tiny_sd2}", "backbone.grid=24")
-    ended = m2n2("label", str(job), *backbone, "workers.count=1", "--address", cluster.address)
-    assert ended.returncode == 0, ended.stderr
+    assert main(["label", str(job), *backbone, "--address", cluster.address]) == 0
     assert len(read_back(store, tmp_path).anns) == 6
