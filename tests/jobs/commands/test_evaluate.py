@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from jobs.cli import main
 from pipeline.evaluation.results import read_objects
 from pipeline.storage.store import Store
 from tests.faults.cluster import Cluster
+from tests.faults.processes import clean_environment, wait_until
 from tests.pipeline.evaluation.data import write_folders
 
 COLOUR = ["--backbone", "colour", "--clicks", "2", "backbone.grid=12", "workers.gpus=0", "workers.count=1"]
@@ -37,6 +41,34 @@ def test_it_evaluates_a_grid_of_settings_goes_on_where_it_stopped_and_compares(
     assert len(rows[1]) == 2
     assert main(["evaluate", data, *COLOUR, "--to", str(first), "--limit", "1"]) == 0  # all is there already
     assert result.stat().st_mtime_ns == written
+
+
+@pytest.mark.faults
+def test_a_driver_killed_half_way_is_resumed_to_the_same_numbers(tmp_path: Path, cluster: Cluster) -> None:
+    write_folders(tmp_path / "data", 12)
+    log = tmp_path / "log"
+
+    def start(folder: str) -> subprocess.Popen[bytes]:
+        words = ["evaluate", str(tmp_path / "data"), *COLOUR, "--to", str(tmp_path / folder)]
+        environment = clean_environment(cluster.environment() | {"RAY_ADDRESS": cluster.address})
+        with log.open("ab") as file:
+            return subprocess.Popen(
+                [sys.executable, "-m", "jobs.cli", *words], env=environment, stdout=file, stderr=file
+            )
+
+    def results() -> int:
+        return len(list((tmp_path / "killed" / "results").glob("*")))
+
+    killed = start("killed")
+    wait_until(lambda: results() > 1 or killed.poll() is not None, log.read_text)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL, log.read_text()
+    assert results() < 12, "it was over before it was killed"
+    assert [start(folder).wait() for folder in ("killed", "whole")] == [0, 0], log.read_text()
+    resumed, whole = (read_objects(Store(str(tmp_path / folder))) for folder in ("killed", "whole"))
+    assert len(whole) == 24
+    numbers = ("image", "object", "iou")
+    assert [[row[key] for key in numbers] for row in resumed] == [[row[key] for key in numbers] for row in whole]
 
 
 @pytest.mark.parametrize(
