@@ -22,7 +22,8 @@ from m2n2.kernels.bounded_cache import BoundedCache
 from m2n2.kernels.parallel import run_parallel
 from m2n2.markov_map import markov_maps, start_states
 from m2n2.nearest_neighbour import keep_apart, mark_points, stability
-from m2n2.prompt import Point, Prompt
+from m2n2.prompt import Box, Point, Prompt
+from m2n2.refined.box import BoxOnGrid, box_on_grid
 from m2n2.refined.clicked import ClickMap, MappedClick, Reading
 from m2n2.refined.edit import edit
 from m2n2.refined.key_affinity import key_chain
@@ -32,6 +33,7 @@ from m2n2.transition import transition_operator
 from m2n2.upsampling import upsample
 
 Pixel = tuple[int, int]
+ReadClicks = tuple[Box | None, tuple[tuple[Pixel, bool], ...]]
 PointMaps = Callable[[torch.Tensor], torch.Tensor]  # from start states (P, N) to maps on the grid (P, N)
 
 MARKOV_CACHE_BYTES = 1 << 30  # maps on the grid: 16,000 points of a 128 x 128 grid
@@ -188,7 +190,7 @@ class Scene:
 
     def _forget_clicks(self) -> None:
         self._markov_maps: BoundedCache[Pixel, np.ndarray] = BoundedCache(MARKOV_CACHE_BYTES)
-        self._readings: BoundedCache[tuple[tuple[Pixel, bool], ...], Reading] = BoundedCache(CLICK_CACHE_BYTES)
+        self._readings: BoundedCache[ReadClicks, Reading] = BoundedCache(CLICK_CACHE_BYTES)
         self._clicks: BoundedCache[Pixel, ClickMap] = BoundedCache(CLICK_CACHE_BYTES)
 
     def _pixels(self, points: Sequence[Point]) -> list[Pixel]:
@@ -263,14 +265,20 @@ class Scene:
             MappedClick(*self._small_pixel(pixel), label, clicks[pixel])
             for pixel, label in zip(each.pixels, each.prompt.labels, strict=True)
         ]
-        reading, distance_hw = read_jointly(mapped, self.settings)
-        before = read_jointly(mapped[:-1], self.settings)[0] if mapped[1:] else None
+        box = self._box(each.prompt)
+        reading, distance_hw = read_jointly(mapped, self.settings, box)
+        before = read_jointly(mapped[:-1], self.settings, box)[0] if mapped[1:] else None
         if self.settings.more_clicks == "edit":
             before = self._edited(each, mapped[:-1]) if mapped[1:] else None
             reading = self._edited(each, mapped)
         elif self._smoother is not None:
             reading = self._smoother.smooth(None, reading, mapped)
+        if box is not None:
+            box.clear_beyond(reading.mask_hw, False)
         mask_HW = carry_mask(reading.mask_hw, self._small_hw3, self._image_HW3)
+        if each.prompt.box is not None:
+            full_size = self._image_HW3.shape[:2]
+            box_on_grid(each.prompt.box, self.settings, full_size, full_size).clear_beyond(mask_HW, False)
         mark_points(mask_HW, each.pixels, each.prompt.labels)
         # No foreground point with a threshold above 0 means a mask of single pixels: stable, but nothing was found.
         if not any(value > 0 for value, label in zip(reading.thresholds, each.prompt.labels, strict=True) if label):
@@ -279,14 +287,19 @@ class Scene:
         evidence = gather_evidence(mapped, reading, before, stability(distance_hw), rivals, self.settings)
         return Mask(mask_HW, self._score(evidence), reading.thresholds, evidence)
 
+    def _box(self, prompt: Prompt) -> BoxOnGrid | None:
+        if prompt.box is None:
+            return None
+        return box_on_grid(prompt.box, self.settings, self._image_HW3.shape[:2], self._small_hw3.shape[:2])
+
     def _edited(self, each: _Object, mapped: list[MappedClick]) -> Reading:
         """The clicks one after the other; what came of the first ones is kept for the next call."""
         reading: Reading | None = None
         for count in range(1, len(mapped) + 1):
-            key = tuple(zip(each.pixels[:count], each.prompt.labels[:count], strict=True))
+            key = each.prompt.box, tuple(zip(each.pixels[:count], each.prompt.labels[:count], strict=True))
             known = self._readings.get(key)
             if known is None:
-                joint, _ = read_jointly(mapped[:count], self.settings)
+                joint, _ = read_jointly(mapped[:count], self.settings, self._box(each.prompt))
                 known = joint if reading is None else edit(reading, mapped[:count], joint)
                 if self._smoother is not None:
                     known = self._smoother.smooth(reading, known, mapped[:count])

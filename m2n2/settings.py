@@ -70,6 +70,7 @@ class Settings:
             new click and leaves the rest (m2n2/refined/edit.py).
         smooth: each mask is smoothed along the chain of the keys (m2n2/refined/smooth.py); takes no part where the
             affinity is attention.
+        box_margin: where an object has a box, its mask stays within the box grown by this share of its sides.
     """
 
     temperature: float = 0.65
@@ -95,6 +96,7 @@ class Settings:
     threshold: Literal["edge", "central"] = "edge"
     more_clicks: Literal["joint", "edit"] = "joint"
     smooth: bool = False
+    box_margin: float = 0.1
 
     @classmethod
     def reference(cls) -> Settings:

@@ -1,4 +1,6 @@
-"""The clicks: one row is one click, with `image`, `object`, `x`, `y`, and optionally `label` and `category`.
+"""The clicks: one row is one click, with `image`, `object`, `x`, `y`, and optionally `label`, `category` and a box.
+
+A box is of the object, the same in all rows that have one; a row may have a box and no click.
 
 What makes a file unreadable as clicks (a column missing or of another type, a row without image or object) stops the
 run before it starts. What is wrong with one object becomes that object's failure and touches no other.
@@ -24,8 +26,14 @@ ALLOWED = {
     "y": "float or integer",
     "label": "bool or integer 0/1",
     "category": "string",
+    "box_x0": "float or integer",
+    "box_y0": "float or integer",
+    "box_x1": "float or integer",
+    "box_y1": "float or integer",
 }
-OPTIONAL = ("label", "category")
+BOX = ("box_x0", "box_y0", "box_x1", "box_y1")  # edges of the object's box, from the image's top left corner
+Box = tuple[float, float, float, float]
+OPTIONAL = ("label", "category", *BOX)
 
 
 class InvalidClicks(ValueError):
@@ -34,10 +42,15 @@ class InvalidClicks(ValueError):
 
 @dataclass(frozen=True)
 class ObjectClicks:
-    """One object's clicks in their order. Each click is a dict of x, y, label, file (index) and row (from 0)."""
+    """One object's clicks in their order. Each click is a dict of x, y, label, file (index) and row (from 0).
+
+    Attributes:
+        box: its edges x0, y0, x1, y1 in pixels from the image's top left corner; the mask stays within it or nearly so.
+    """
 
     image: str
     object: str
     category: str
     clicks: Sequence[dict[str, Any]]
     failure: Failure | None
+    box: Box | None = None

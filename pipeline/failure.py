@@ -12,6 +12,8 @@ REASONS: dict[str, tuple[str, bool]] = {
     "duplicate_click": ("clicks", False),  # of earlier versions: the same click twice counts once now
     "two_categories": ("clicks", False),
     "no_foreground": ("clicks", False),
+    "bad_box": ("clicks", False),
+    "two_boxes": ("clicks", False),
     "image_outside_root": ("clicks", False),
     "skipped": ("clicks", False),
     "image_missing": ("fetch", True),
@@ -23,6 +25,7 @@ REASONS: dict[str, tuple[str, bool]] = {
     "image_undecodable": ("decode", False),
     "image_unsupported": ("decode", False),
     "click_outside": ("segment", False),
+    "box_outside": ("segment", False),
     "empty_mask": ("segment", False),
     "device_memory": ("segment", True),
     "out_of_memory": ("segment", True),

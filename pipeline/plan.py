@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -44,6 +44,9 @@ SHARD = pa.schema(
         ("message", pa.string()),
     ]
 )
+# Only in shards with boxes: any other stays what it was, to the byte.
+BOX = "box"
+SHARD_WITH_BOXES = SHARD.append(pa.field(BOX, pa.list_(pa.float64(), 4)))
 UPLOADS_AT_ONCE = 8
 # Keys that earlier versions did not write into a plan's identity, with the value that they stood for.
 ADDED_LATER: dict[str, Any] = {"head_version": 1, "score_version": 1, "calibration": None}
@@ -297,7 +300,10 @@ def read_shard(store: Store, plan: Plan, index: int) -> list[ImageClicks]:
     images: dict[str, list[ObjectClicks]] = {}
     for row in read_parquet(data, store.url(shard_key(plan.root, plan.shards[index]))).to_pylist():
         failure = Failure(row["reason"], row["message"]) if row["reason"] else None
-        clicks = ObjectClicks(row["image"], row["object"], row["category"], row["clicks"], failure)
+        box = row.get(BOX)
+        clicks = ObjectClicks(
+            row["image"], row["object"], row["category"], row["clicks"], failure, tuple(box) if box else None
+        )
         images.setdefault(row["image"], []).append(clicks)
     return [ImageClicks(image, tuple(objects)) for image, objects in images.items()]
 
@@ -341,7 +347,7 @@ def _checked(job: Job, objects: Sequence[ObjectClicks]) -> tuple[ObjectClicks, .
     if problem is None:
         return tuple(objects)
     failure = Failure("image_outside_root", f"image {image!r}: {problem}; allowed: {allowed}")
-    return tuple(ObjectClicks(each.image, each.object, each.category, each.clicks, failure) for each in objects)
+    return tuple(replace(each, failure=failure) for each in objects)
 
 
 def _chunks(images: Iterable[ImageClicks], size: int) -> Iterator[list[ImageClicks]]:
@@ -364,12 +370,14 @@ def _shard_bytes(images: Sequence[ImageClicks]) -> bytes:
             "clicks": list(each.clicks),
             "reason": each.failure.reason if each.failure else None,
             "message": each.failure.message if each.failure else None,
+            BOX: each.box,
         }
         for image in images
         for each in image.objects
     ]
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows, schema=SHARD), sink, compression="zstd")
+    schema = SHARD_WITH_BOXES if any(row[BOX] for row in rows) else SHARD
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, compression="zstd")
     data: bytes = sink.getvalue().to_pybytes()
     return data
 

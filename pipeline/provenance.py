@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from m2n2 import __version__
 from pipeline.clicks import ObjectClicks
@@ -43,8 +44,9 @@ class Provenance:
 
 
 def clicks_digest(clicks: ObjectClicks) -> str:
-    """Of the object's clicks in their order, as they were planned: x, y and label."""
-    values = [[click["x"], click["y"], click["label"]] for click in clicks.clicks]
+    """Of the object's clicks in their order, as they were planned: x, y and label, and of its box where it has one."""
+    values: list[Any] = [[click["x"], click["y"], click["label"]] for click in clicks.clicks]
+    values += [] if clicks.box is None else [list(clicks.box)]
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:CLICKS_DIGITS]
 
 

@@ -77,7 +77,8 @@ def _look(job: Job, image: ImageClicks, files: Sequence[str]) -> _Look:
     except BadImage as error:
         return _Look(None, error.failure, [])
     size = Size(width=width, height=height)
-    found = (placed_on(each, size, files).failure for each in image.objects if each.failure is None)
+    margin = job.settings.box_margin
+    found = (placed_on(each, size, files, box_margin=margin).failure for each in image.objects if each.failure is None)
     return _Look((width, height, len(data)), None, [failure for failure in found if failure])
 
 

@@ -27,7 +27,8 @@ def _fractions(database: duckdb.DuckDBPyConnection, files: Sequence[str]) -> Ite
     rows = database.execute(
         """SELECT file, count(*), count(*) FILTER (within),
                   count(*) FILTER (within AND (x <> floor(x) OR y <> floor(y)))
-           FROM (SELECT file, x, y, x BETWEEN 0 AND 1 AND y BETWEEN 0 AND 1 AS within FROM clicks
+           FROM (SELECT file, x, y, x BETWEEN 0 AND 1 AND y BETWEEN 0 AND 1 AS within
+                 FROM (SELECT file, coalesce(x, box_x1) AS x, coalesce(y, box_y1) AS y FROM clicks)
                  WHERE isfinite(x) AND isfinite(y))
            GROUP BY file ORDER BY file"""
     ).fetchall()

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.clicks import ALLOWED, OPTIONAL, InvalidClicks
+from pipeline.clicks import ALLOWED, BOX, OPTIONAL, InvalidClicks
 from pipeline.image_key import normal_keys
 from pipeline.storage.store import Store
 
@@ -24,6 +24,7 @@ CANONICAL = pa.schema(
         ("file", pa.int32()),
         ("row", pa.int64()),
         ("spelling", pa.string()),  # the image as it was written, where that is not its normal form
+        *((name, pa.float64()) for name in BOX),
     ]
 )
 IN_PATHS = ("image", "object", "label", "category")
@@ -86,6 +87,9 @@ def _check_columns(file: str, schema: pa.Schema, in_path: Mapping[str, pa.Scalar
             raise InvalidClicks(f"{file}: column {column}: found {len(places)} columns of this name; allowed: one")
         if not _type_fits(column, schema.field(column).type):
             raise InvalidClicks(f"{file}: column {column}: found type {schema.field(column).type}; allowed: {allowed}")
+    found, missing = ([name for name in BOX if (name in schema.names) == there] for there in (True, False))
+    if found and missing:
+        raise InvalidClicks(f"{file}: column {missing[0]} is missing; found {', '.join(found)}; a box has all four")
     return [column for column in ALLOWED if column in schema.names]
 
 
@@ -139,6 +143,8 @@ def _canonical(
     columns.setdefault("label", pa.repeat(pa.scalar(1, pa.int64()), rows))
     columns.setdefault("category", pa.nulls(rows, pa.string()))
     columns["category"] = pc.fill_null(columns["category"], "object")
+    for name in BOX:
+        columns.setdefault(name, pa.nulls(rows, pa.float64()))
     written = columns["image"]
     columns["image"] = normal_keys(written, images_roots)
     columns["spelling"] = pc.if_else(pc.equal(written, columns["image"]), pa.scalar(None, pa.string()), written)

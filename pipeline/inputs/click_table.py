@@ -12,10 +12,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from pipeline.clicks import InvalidClicks, ObjectClicks
+from pipeline.clicks import BOX, InvalidClicks, ObjectClicks
 from pipeline.failure import Failure
 from pipeline.inputs.click_doubts import doubts_about
 from pipeline.inputs.click_rows import CANONICAL, read_clicks
+from pipeline.inputs.object_box import BOX_COLUMNS, NO_BOX_COLUMNS, box_failure, box_of, with_centre
 from pipeline.storage.store import Entry, Store
 
 MEMORY_LIMIT = "600MB"
@@ -52,6 +53,8 @@ class ClickTable:
         self._database.execute("DROP TABLE unsorted")
         if not self._database.execute("SELECT count(*) FROM clicks").fetchall()[0][0]:
             raise InvalidClicks(f"{', '.join(self._files[:3])}: no clicks; found 0 rows, at least one is needed")
+        counts = " + ".join(f"count({name})" for name in BOX)
+        self._has_boxes = self._database.execute(f"SELECT {counts} FROM clicks").fetchall()[0][0] > 0
         for doubt in doubts_about(self._database, self._files):
             log.warning("%s", doubt)
 
@@ -80,8 +83,9 @@ class ClickTable:
                 if row["image"] != image:
                     yield image, objects
                     image, objects = row["image"], []
-                objects.append(self._object(row))
-                repeated += len(row["clicks"]) - len(objects[-1].clicks)
+                each, again = self._object(row)
+                objects.append(each)
+                repeated += again
             yield image, objects
         if repeated:
             log.warning(
@@ -103,30 +107,41 @@ class ClickTable:
             yield first, last
 
     def _objects_between(self, first: str, last: str) -> list[dict[str, Any]]:
-        query = """
+        # A row that has a box and no point is no click.
+        point = "(x IS NOT NULL OR y IS NOT NULL OR box_x0 IS NULL)" if self._has_boxes else "true"
+        query = f"""
             SELECT image, object,
-                list({'x': x, 'y': y, 'label': label <> 0, 'file': file, 'row': row} ORDER BY file, row) AS clicks,
+                list({{'x': x, 'y': y, 'label': label <> 0, 'file': file, 'row': row}} ORDER BY file, row)
+                    FILTER ({point}) AS clicks,
                 min(category) AS category, max(category) AS other_category,
-                arg_min({'file': file, 'row': row}, category) AS category_at,
-                arg_max({'file': file, 'row': row}, category) AS other_category_at,
-                bool_or(label = 1) AS has_foreground,
-                min({'file': file, 'row': row, 'label': label}) FILTER (
+                arg_min({{'file': file, 'row': row}}, category) AS category_at,
+                arg_max({{'file': file, 'row': row}}, category) AS other_category_at,
+                bool_or(label = 1) FILTER ({point}) AS has_foreground,
+                min({{'file': file, 'row': row, 'label': label}}) FILTER (
                     label IS NULL OR label NOT IN (0, 1)) AS bad_label,
-                min({'file': file, 'row': row, 'x': x, 'y': y}) FILTER (
-                    x IS NULL OR y IS NULL OR NOT isfinite(x) OR NOT isfinite(y)) AS bad_coordinate,
-                count(*) > count(DISTINCT {'x': x, 'y': y, 'label': label}) AS has_duplicates
+                min({{'file': file, 'row': row, 'x': x, 'y': y}}) FILTER (
+                    {point} AND (x IS NULL OR y IS NULL OR NOT isfinite(x) OR NOT isfinite(y))) AS bad_coordinate,
+                count(*) FILTER ({point}) > count(DISTINCT {{'x': x, 'y': y, 'label': label}}) FILTER ({point})
+                    AS has_duplicates,
+                {BOX_COLUMNS if self._has_boxes else NO_BOX_COLUMNS}
             FROM clicks WHERE image BETWEEN ? AND ?
             GROUP BY image, object
-            ORDER BY image, min({'file': file, 'row': row})
+            ORDER BY image, min({{'file': file, 'row': row}})
         """
         table = self._database.sql(query, params=[first, last]).to_arrow_table()
         rows: list[dict[str, Any]] = table.to_pylist()
         return rows
 
-    def _object(self, row: dict[str, Any]) -> ObjectClicks:
+    def _object(self, row: dict[str, Any]) -> tuple[ObjectClicks, int]:
+        """The object, and how many of its clicks stand there again."""
+        written = row["clicks"] or []
         failure = self._failure(row)
-        clicks = _each_once(row["clicks"]) if row["has_duplicates"] and failure is None else row["clicks"]
-        return ObjectClicks(row["image"], row["object"], row["category"], clicks, failure)
+        clicks = _each_once(written) if row["has_duplicates"] and failure is None else written
+        again, box = len(written) - len(clicks), None
+        if failure is None and row["box"] is not None:
+            box = box_of(row["box"])
+            clicks = with_centre(clicks, box, row["box"])
+        return ObjectClicks(row["image"], row["object"], row["category"], clicks, failure, box), again
 
     def _failure(self, row: dict[str, Any]) -> Failure | None:
         if bad := row["bad_coordinate"]:
@@ -142,7 +157,9 @@ class ClickTable:
                 f"{self._at(row['category_at'])} and {self._at(row['other_category_at'])}: column category: found "
                 f"{row['category']!r} and {row['other_category']!r} for object {row['object']!r}; allowed: one",
             )
-        if not row["has_foreground"]:
+        if failure := box_failure(row, self._at):
+            return failure
+        if not row["has_foreground"] and row["box"] is None:
             where = self._at(row["clicks"][0])
             message = (
                 f"{where}: column label: object {row['object']!r} has only background clicks; allowed: at least one 1"

@@ -196,7 +196,8 @@ class Changes:
 
 def digest_of(clicks: ObjectClicks, etag: str | None) -> bytes:
     """sha256 of what decides an object's mask besides the settings; `etag` is None for an image that is not there."""
-    values = [clicks.category, etag, [[click["x"], click["y"], click["label"]] for click in clicks.clicks]]
+    values: list[Any] = [clicks.category, etag, [[click["x"], click["y"], click["label"]] for click in clicks.clicks]]
+    values += [] if clicks.box is None else [list(clicks.box)]
     return hashlib.sha256(json.dumps(values).encode()).digest()
 
 

@@ -84,11 +84,14 @@ def unread_formats(readable: Sequence[str]) -> list[tuple[int, bytes, str]]:
 UNREAD = unread_formats(FORMATS)
 
 
-def fetch_image(store: Store, key: str, limits: Limits) -> bytes:
-    """The file's bytes. Raises BadImage (missing, forbidden, unavailable, unreadable, too large), StoreUnavailable."""
+def fetch_image(store: Store, key: str, limits: Limits, first_bytes: int | None = None) -> bytes:
+    """The file's bytes, or its first ones.
+
+    Raises BadImage (missing, forbidden, unavailable, unreadable, too large), StoreUnavailable.
+    """
     try:
         # One byte more than allowed tells a file that is too large without fetching all of it.
-        data = store.read_one_of_many(key, limits.max_image_bytes + 1)
+        data = store.read_one_of_many(key, first_bytes or limits.max_image_bytes + 1)
     except KeyUnavailable as error:
         raise BadImage(Failure("image_unavailable", describe(error))) from error
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):

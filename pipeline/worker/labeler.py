@@ -172,7 +172,8 @@ class Labeler:
         for clicks in fetched.clicks.objects:
             failure = clicks.failure or fetched.failure
             if failure is None and size is not None:
-                clicks = placed_on(clicks, size, self._plan.files, fetched.exif_orientation)
+                margin = self._job.settings.box_margin
+                clicks = placed_on(clicks, size, self._plan.files, fetched.exif_orientation, margin)
                 failure = clicks.failure
             refinement.add(clicks, failure)
         if pixels is not None and refinement.prompts:

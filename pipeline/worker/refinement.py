@@ -43,7 +43,7 @@ class Refinement:
             return
         self._objects.append(clicks)
         points = [(click["x"], click["y"]) for click in clicks.clicks]
-        self.prompts.append(Prompt(points, [click["label"] for click in clicks.clicks]))
+        self.prompts.append(Prompt(points, [click["label"] for click in clicks.clicks], clicks.box))
 
     def fail_all(self, failure: Failure) -> None:
         """Give all objects that have not failed this failure."""
