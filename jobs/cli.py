@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from jobs.commands.check_backbone import check_backbone
+from jobs.commands.clicks import clicks
 from jobs.commands.demo import demo
 from jobs.commands.evaluate import evaluate
 from jobs.commands.export import export
@@ -100,6 +101,7 @@ def m2n2(
 
 
 app.command()(init)
+app.add_typer(clicks, name="clicks")
 app.command()(plan)
 app.command()(label)
 app.command()(submit)
