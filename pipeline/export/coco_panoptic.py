@@ -28,9 +28,6 @@ class CocoPanoptic:
     def add(self, image: MaskedImage, pixels: bytes | None) -> None:
         """See Format."""
         name = self._names.stem_or_key(image.key)
-        if name is None:
-            self._folder.lost["images are left out: another has their name"] += 1
-            return
         left, lost = image.lost_to_overlaps()
         self._folder.lost.update(lost)
         colours = np.zeros((image.height, image.width, 3), np.uint8)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.clicks import InvalidClicks
 from pipeline.storage.store import Store
 
 UPLOADS_AT_ONCE = 8
@@ -149,9 +150,19 @@ class Names:
         folder, slash, name = path.rpartition("/")
         return self._take(folder + slash + (name.rpartition(".")[0] or name))
 
-    def stem_or_key(self, key: str) -> str | None:
-        """The same, or the key with its ending where the stem is taken; None where that is too."""
-        return self.stem(key) or self._take(safe_name(key))
+    def stem_or_key(self, key: str) -> str:
+        """The same, or the key with its ending where the stem is taken. Raises InvalidClicks where that is too."""
+        return self.stem(key) or self.path(key)
+
+    def path(self, key: str) -> str:
+        """The image's key as a relative path. Raises InvalidClicks where another image has that already."""
+        path = self._take(safe_name(key))
+        if path is None:
+            raise InvalidClicks(
+                f"{key}: another image would be the file {safe_name(key)} too; "
+                "allowed: one of them, see --only, or a format without files of images"
+            )
+        return path
 
     def _take(self, name: str) -> str | None:
         digest = _hash(name)

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.export.files import Folder, dump, safe_name
+from pipeline.export.files import Folder, Names, dump
 from pipeline.export.format import Options
 from pipeline.export.masks import MaskedImage, Reading
 
@@ -79,10 +79,15 @@ class _Lines:
     """The rows of an imagefolder."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("w", encoding="utf-8")
+        self._file, self._names = path.open("w", encoding="utf-8"), Names()
 
     def add(self, image: MaskedImage, objects: dict[str, Any], pixels: bytes | None) -> None:
-        row = {"file_name": safe_name(image.key), "image_id": image.id, "width": image.width, "height": image.height}
+        row = {
+            "file_name": self._names.path(image.key),
+            "image_id": image.id,
+            "width": image.width,
+            "height": image.height,
+        }
         self._file.write(dump(row | {"objects": objects}) + "\n")
 
     def finish(self) -> tuple[str, str]:

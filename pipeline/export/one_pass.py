@@ -14,7 +14,7 @@ from pipeline.export.coco import Coco
 from pipeline.export.coco_panoptic import CocoPanoptic
 from pipeline.export.coco_results import CocoResults
 from pipeline.export.cvat import Cvat
-from pipeline.export.files import Folder, open_folder, safe_name
+from pipeline.export.files import Folder, Names, open_folder
 from pipeline.export.format import Format, Options
 from pipeline.export.hugging_face import HuggingFace
 from pipeline.export.label_studio import LabelStudio
@@ -72,6 +72,7 @@ def export_labels(
 
     Raises:
         ForeignPart, PlanDamaged: what is read is not what was planned.
+        InvalidClicks: two images would be one file.
     """
     options, reading = options or Options(), Reading(labels, selection or Selection())
     names = list(dict.fromkeys(formats))
@@ -105,7 +106,8 @@ class _Copying:
 
     def __init__(self, options: Options, writers: Sequence[tuple[Format, Folder]]) -> None:
         self._images = options.images if options.with_images else None
-        self._writers, self.missing, self._example = writers, 0, ""
+        self._writers = [(writer.images_below, folder) for writer, folder in writers if writer.images_below is not None]
+        self._names, self.missing, self._example = Names(), 0, ""
 
     def copy(self, image: MaskedImage) -> bytes | None:
         """The image's file, where images are copied and it is there."""
@@ -116,9 +118,9 @@ class _Copying:
         except FileNotFoundError:
             self.missing, self._example = self.missing + 1, self._example or self._images.url(image.key)
             return None
-        for writer, folder in self._writers:
-            if writer.images_below is not None:
-                folder.put(f"{writer.images_below}{safe_name(image.key)}", pixels)
+        name = self._names.path(image.key)
+        for images_below, folder in self._writers:
+            folder.put(f"{images_below}{name}", pixels)
         return pixels
 
     def notes(self) -> list[str]:

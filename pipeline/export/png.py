@@ -32,9 +32,6 @@ class Png:
     def add(self, image: MaskedImage, pixels: bytes | None) -> None:
         """See Format."""
         name = self._names.stem_or_key(image.key)
-        if name is None:
-            self._folder.lost["images are left out: another has their name"] += 1
-            return
         _, lost = image.lost_to_overlaps()
         self._folder.lost.update(lost)
         categories = np.array([0, *(mask.category_id for mask in image.masks)], np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ from pycocotools.coco import COCO
 
 from jobs.cli import main
 from pipeline.attempts import all_attempts
+from pipeline.clicks import InvalidClicks
 from pipeline.export.format import Options
 from pipeline.export.labels import Labels, labels_of_run
 from pipeline.export.masks import Selection
 from pipeline.export.one_pass import FORMATS, Exported, export_labels
-from pipeline.frozen_parts import freeze_parts
+from pipeline.frozen_parts import LabelledImage, freeze_parts
 from pipeline.storage.store import Store
 from tests.pipeline.export.hard_masks import HEIGHT, LOW_SCORE, WIDTH, Key, category_of, make_hard_run
 
@@ -235,6 +236,33 @@ def test_an_image_that_is_not_there_to_be_copied_is_said(hard: HardRun, tmp_path
     exported = hard.export("nowhere", "coco", options=nowhere)
     assert exported.images_missing == 8
     assert any(note.startswith("8 images are not there to be copied, such as") for note in exported.notes)
+
+
+def renamed(labels: Labels, keys: Mapping[str, str]) -> Labels:
+    """The labels, some of whose images have another key."""
+
+    def images(columns: Sequence[str]) -> Iterator[LabelledImage]:
+        for image in labels.images(columns):
+            rows = [row | {"image": keys.get(row["image"], row["image"])} for row in image.rows]
+            yield replace(image, rows=rows)
+
+    return replace(labels, images=images)
+
+
+def test_two_images_are_never_one_file(hard: HardRun, tmp_path: Path) -> None:
+    two = renamed(hard.labels, {"overlap.png": "./holes.png"})
+    photos = Options(images=Store(str(hard.directory / "photos")), with_images=True)
+    with pytest.raises(InvalidClicks, match=r"holes\.png: another image would be the file holes\.png too; allowed: "):
+        export_labels(two, ["coco"], Store(str(tmp_path / "copied")), photos)
+    export_labels(two, ["png", "coco-panoptic"], Store(str(tmp_path)))
+    for folder in ("png/SegmentationObject", "coco-panoptic/annotations/panoptic_default"):
+        assert {path.name for path in (tmp_path / folder).glob("holes*")} == {"holes.png", "holes.png.png"}
+    with pytest.raises(InvalidClicks, match="another image would be the file"):
+        export_labels(two, ["hf"], Store(str(tmp_path / "rows")))
+    three = renamed(two, {"failed.png": ".//holes.png"})
+    for name in ("png", "coco-panoptic"):
+        with pytest.raises(InvalidClicks, match="another image would be the file"):
+            export_labels(three, [name], Store(str(tmp_path / "three")))
 
 
 def test_what_no_format_gets_is_said(hard: HardRun) -> None:
