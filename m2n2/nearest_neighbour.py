@@ -54,17 +54,26 @@ def mark_points(mask_HW: np.ndarray, pixels: Sequence[tuple[int, int]], labels: 
 def keep_apart(masks: Sequence[np.ndarray], foreground: Sequence[Sequence[tuple[int, int]]]) -> None:
     """Give each pixel to at most one mask, in place: the smallest that has it, but foreground points to their own.
 
+    Args:
+        masks: (H, ceil(W / 8)) uint8 each, as `numpy.packbits(mask_HW, axis=1)` packs them.
+        foreground: pixels (x, y) of each one's foreground points.
+
     The smaller of two objects is the likelier one in front. Measured on 45 objects of COCO with three clicks each, this
     costs 0.016 of mean IoU; giving pixels to the object of the smallest `object_distance` costs 0.050.
     """
-    taken_HW = np.zeros_like(masks[0])
-    for mask_HW in sorted(masks, key=np.count_nonzero):
-        mask_HW &= ~taken_HW
-        taken_HW |= mask_HW
-    for own_HW, points in reversed(list(zip(masks, foreground, strict=True))):
+    taken = np.zeros_like(masks[0])
+    for mask in sorted(masks, key=_area):
+        mask &= ~taken
+        taken |= mask
+    for own, points in reversed(list(zip(masks, foreground, strict=True))):
         for x, y in points:
-            for mask_HW in masks:
-                mask_HW[y, x] = mask_HW is own_HW
+            byte, bit = (y, x // 8), np.uint8(128 >> x % 8)
+            for mask in masks:
+                mask[byte] = mask[byte] | bit if mask is own else mask[byte] & ~bit
+
+
+def _area(packed: np.ndarray) -> int:
+    return int(np.bitwise_count(packed).sum(dtype=np.int64))
 
 
 @njit(nogil=True, cache=True)

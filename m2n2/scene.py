@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -38,7 +38,7 @@ PointMaps = Callable[[torch.Tensor], torch.Tensor]  # from start states (P, N) t
 
 MARKOV_CACHE_BYTES = 1 << 30  # maps on the grid: 16,000 points of a 128 x 128 grid
 CLICK_CACHE_BYTES = 1 << 28  # flooded maps at working size, with their candidates
-BATCH_BYTES = 1 << 27  # maps at working size that are upsampled together
+BATCH_BYTES = 1 << 27  # maps at working size that are upsampled together, and masks that are made together
 
 
 @dataclass(frozen=True)
@@ -168,15 +168,30 @@ class Scene:
             InvalidPrompt: a point outside the image.
             OperatorReleased: a point that was not advanced before `release_operator`.
         """
+        return list(self.masks(prompts))
+
+    def masks(self, prompts: Sequence[Prompt]) -> Iterator[Mask]:
+        """As `segment`, a mask at a time: whoever is done with one before the next needs memory for few, however many.
+
+        Exclusive objects are all made before the first is given, and wait with eight pixels in a byte.
+        """
         objects = [_Object(prompt, self._pixels(prompt.points)) for prompt in prompts]
         self._grid_maps([pixel for each in objects for pixel in each.pixels])
-        masks: list[Mask] = []
+        if self.settings.objects == "exclusive" and len(objects) > 1:
+            made = [replace(mask, mask=np.packbits(mask.mask, axis=1)) for mask in self._made(objects)]
+            keep_apart([mask.mask for mask in made], [each.foreground for each in objects])
+            width = self._image_HW3.shape[1]
+            for mask in made:
+                yield replace(mask, mask=np.unpackbits(mask.mask, axis=1, count=width).view(np.bool_))
+        else:
+            yield from self._made(objects)
+
+    def _made(self, objects: list[_Object]) -> Iterator[Mask]:
+        at_once = max(1, BATCH_BYTES // self._image_HW3[..., 0].size)
         for group in self._groups(objects):
             clicks = self._click_maps([pixel for each in group for pixel in each.pixels])
-            masks += run_parallel(partial(self._segment_object, clicks, objects), group)
-        if self.settings.objects == "exclusive" and len(masks) > 1:
-            keep_apart([mask.mask for mask in masks], [each.foreground for each in objects])
-        return masks
+            for first in range(0, len(group), at_once):
+                yield from run_parallel(partial(self._segment_object, clicks, objects), group[first : first + at_once])
 
     def markov_maps(self, points: Sequence[Point]) -> np.ndarray:
         """Each point's Markov-map, upsampled and divided by its maximum: (P, H, W) float32."""

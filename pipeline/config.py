@@ -89,7 +89,8 @@ class Limits(BaseModel):
             failed: turned by EXIF orientation while the job does not say `orientation`. It is judged like failures.
         max_image_bytes: larger files are not decoded.
         max_image_pixels: larger images are not decoded.
-        image_timeout_s: a worker that finishes no image for so long counts as stuck and is replaced.
+        image_timeout_s: a worker that finishes no image for so long counts as stuck and is replaced. Of an image with
+            more than 30 objects or 4 megapixels it is that many times as long, and of one with both the product.
         start_timeout_s: seconds for a worker to load and check its model, from when it was placed.
         patience_s: when nothing was finished for so long, whatever the cause, the run ends incomplete.
         drain_s: seconds that running shards get to finish after SIGTERM.

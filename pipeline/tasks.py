@@ -52,7 +52,9 @@ class Progress:
 
     Attributes:
         running: the task that has the device now.
-        slowest: the task of the image that has been decoded or segmented longest, for `slowest_s` seconds so far.
+        slowest: the task of the image that has been decoded or segmented longest for its size, for `slowest_s`
+            seconds so far.
+        slowest_size: how many ordinary images that one counts as, 1 at least: its time limit follows it.
     """
 
     images: int = 0
@@ -61,6 +63,7 @@ class Progress:
     running: Task | None = None
     slowest: Task | None = None
     slowest_s: float = 0.0
+    slowest_size: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -263,8 +263,9 @@ class Fleet:
                 if now - worker.since_s > UNREACHABLE_S:
                     events += self._lost(worker, "node", f"unreachable for {UNREACHABLE_S:g} s")
                 continue
-            if worker.progress.slowest_s > limits.image_timeout_s:
-                message = f"an image took more than {limits.image_timeout_s:g} s (limits.image_timeout_s)"
+            allowed_s = limits.image_timeout_s * worker.progress.slowest_size
+            if worker.progress.slowest_s > allowed_s:
+                message = f"an image took more than {allowed_s:g} s (limits.image_timeout_s, times its size)"
                 worker.progress.running = worker.progress.slowest
             elif worker.polling is not None and now - worker.polled_s > limits.image_timeout_s:
                 message = f"did not answer for {limits.image_timeout_s:g} s (limits.image_timeout_s)"

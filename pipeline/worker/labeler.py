@@ -31,7 +31,7 @@ from pipeline.worker.model import load_model
 from pipeline.worker.planned_score import score_of
 from pipeline.worker.prefetch import Fetched, Prefetch
 from pipeline.worker.refinement import Refinement, segment_failure
-from pipeline.worker.work import WorkUnderWay
+from pipeline.worker.work import WorkUnderWay, image_size
 
 if TYPE_CHECKING:
     from m2n2 import Scene
@@ -119,8 +119,8 @@ class Labeler:
     @ray.method(concurrency_group="control")
     def progress(self) -> Progress:
         """Answers also while the device works."""
-        slowest, slowest_s = self._work.longest()
-        return replace(self._progress, slowest=slowest, slowest_s=slowest_s)
+        slowest, slowest_s, size = self._work.longest()
+        return replace(self._progress, slowest=slowest, slowest_s=slowest_s, slowest_size=size)
 
     def _label_all(
         self, prefetch: Prefetch, task: Task, doubts: Counter[Doubt | None], stages: dict[str, float]
@@ -129,12 +129,13 @@ class Labeler:
         refining: list[Future[list[Row]]] = []
         for fetched in prefetch:
             doubts.update(self._doubts_about(fetched))
-            with self._work.image_of(task):
+            size = _size(fetched)
+            with self._work.image_of(task, size):
                 refinement = self._begin(fetched)
             stages["fetch"] += fetched.fetch_s
             stages["decode"] += fetched.decode_s
             stages["attention and maps"] += refinement.device_s
-            refining.append(self._refiners.submit(self._refined, refinement, task))
+            refining.append(self._refiners.submit(self._refined, refinement, task, size))
             if len(refining) > REFINED_AT_ONCE:
                 rows += self._finish(refining.pop(0))
         for future in refining:
@@ -150,8 +151,8 @@ class Labeler:
         size = Size(width=fetched.pixels.shape[1], height=fetched.pixels.shape[0])
         return [None, *doubts_about(fetched.clicks.objects, size, fetched.exif_orientation)]
 
-    def _refined(self, refinement: Refinement, task: Task) -> list[Row]:
-        with self._work.image_of(task):
+    def _refined(self, refinement: Refinement, task: Task, size: float) -> list[Row]:
+        with self._work.image_of(task, size):
             return refinement.rows()
 
     def _finish(self, future: Future[list[Row]]) -> list[Row]:
@@ -221,6 +222,11 @@ class _Metrics:
                 self._failed.inc(tags={"reason": row["error"]["reason"]})
             else:
                 self._objects.inc()
+
+
+def _size(fetched: Fetched) -> float:
+    pixels = 0 if fetched.pixels is None else fetched.pixels[..., 0].size
+    return image_size(len(fetched.clicks.objects), pixels)
 
 
 def _failed_only(reasons: Counter[str | None]) -> dict[str, int]:

@@ -14,7 +14,7 @@ from pipeline.parts import Row, Size, error_row, mask_row
 from pipeline.worker.device import DeviceFailed, device_has_failed, is_out_of_device_memory
 
 if TYPE_CHECKING:
-    from m2n2 import Scene
+    from m2n2.scene import Mask, Scene
 
 log = logging.getLogger("m2n2.labeler")
 
@@ -53,20 +53,22 @@ class Refinement:
     def rows(self) -> list[Row]:
         """Segment, in any thread: one row an object, a mask or an error."""
         started = time.monotonic()
-        masks = []
+        rows: list[Row] = []
         if self.scene is not None:
             try:
-                masks = self.scene.segment(self.prompts)
+                # Encoded as they are made: a hundred masks of 12 megapixels at once would be more than a gigabyte.
+                masks = self.scene.masks(self.prompts)
+                rows = [self._row(clicks, mask) for clicks, mask in zip(self._objects, masks, strict=True)]
             except Exception as error:
                 self.fail_all(segment_failure(error))
-        seconds = (self.device_s + time.monotonic() - started) / max(1, len(self._objects) + len(self._failed))
-        rows = [
-            mask_row(clicks, mask.mask, mask.score, seconds, mask.evidence)
-            if mask.mask.any()
-            else error_row(clicks, _empty_mask(clicks), self._size, seconds)
-            for clicks, mask in zip(self._objects, masks, strict=True)
-        ]
-        return rows + [error_row(clicks, failure, self._size, seconds) for clicks, failure in self._failed]
+        rows += [error_row(clicks, failure, self._size) for clicks, failure in self._failed]
+        seconds = (self.device_s + time.monotonic() - started) / max(1, len(rows))
+        return [row | {"seconds": seconds} for row in rows]
+
+    def _row(self, clicks: ObjectClicks, mask: Mask) -> Row:
+        if mask.mask.any():
+            return mask_row(clicks, mask.mask, mask.score, 0.0, mask.evidence)
+        return error_row(clicks, _empty_mask(clicks), self._size)
 
 
 def segment_failure(error: Exception) -> Failure:

@@ -44,15 +44,22 @@ def test_stability_is_the_ratio_of_the_nested_masks() -> None:
     assert stability(np.full((2, 2), np.inf, np.float32)) == 0
 
 
+def kept_apart(masks: list[list[int]], foreground: list[list[tuple[int, int]]]) -> list[list[int]]:
+    """Rows of one pixel's height, packed for the call as the scene packs them."""
+    packed = [np.packbits(np.array([mask], np.bool_), axis=1) for mask in masks]
+    keep_apart(packed, foreground)
+    return [np.unpackbits(each, axis=1, count=len(masks[0]))[0].tolist() for each in packed]
+
+
 def test_the_smallest_mask_keeps_its_pixels() -> None:
-    large, small = np.array([[True, True, True, False]]), np.array([[False, True, False, False]])
-    keep_apart([large, small], [[(0, 0)], [(1, 0)]])
-    assert large.tolist() == [[True, False, True, False]]
-    assert small.tolist() == [[False, True, False, False]]
+    assert kept_apart([[1, 1, 1, 0], [0, 1, 0, 0]], [[(0, 0)], [(1, 0)]]) == [[1, 0, 1, 0], [0, 1, 0, 0]]
+
+
+def test_pixels_are_told_apart_in_every_byte() -> None:
+    large, small = [1] * 20, [0] * 9 + [1] * 2 + [0] * 9
+    assert kept_apart([large, small], [[(19, 0)], [(9, 0)]]) == [[1] * 9 + [0] * 2 + [1] * 9, small]
+    assert kept_apart([large, small], [[(10, 0)], [(9, 0)]])[0] == [1] * 9 + [0, 1] + [1] * 9, "its own point"
 
 
 def test_points_stay_with_their_object_the_first_of_several() -> None:
-    first, second = np.array([[True, True, True]]), np.array([[True, True, False]])
-    keep_apart([first, second], [[(0, 0)], [(0, 0), (1, 0)]])
-    assert first.tolist() == [[True, False, True]]
-    assert second.tolist() == [[False, True, False]]
+    assert kept_apart([[1, 1, 1], [1, 1, 0]], [[(0, 0)], [(0, 0), (1, 0)]]) == [[1, 0, 1], [0, 1, 0]]

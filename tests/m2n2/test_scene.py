@@ -281,3 +281,20 @@ def test_a_scene_can_be_made_beside_another_ones_segmenting() -> None:
     for mask, other in zip(masks.result(), expected, strict=True):
         np.testing.assert_array_equal(mask.mask, other.mask)
     np.testing.assert_array_equal(others[0], make_scene(2).markov_maps([(3, 3)]))
+
+
+@pytest.mark.parametrize(("objects", "ahead"), [("independent", 2), ("exclusive", 8)])
+def test_masks_at_a_time_are_those_of_one_call_and_few_are_made_ahead(
+    monkeypatch: pytest.MonkeyPatch, objects: str, ahead: int
+) -> None:
+    monkeypatch.setattr(module, "BATCH_BYTES", 8 * 40 * 50)  # maps of two points
+    scene, made, prompts = make_scene(), [], [Prompt([(at, at)]) for at in range(8)]
+    scene.settings = replace(scene.settings, objects=objects)
+    together = scene.segment(prompts)
+    mark = module.mark_points
+    monkeypatch.setattr(module, "mark_points", lambda *about: made.append(mark(*about)))
+    masks = scene.masks(prompts)
+    first = next(masks)
+    assert len(made) == ahead
+    for one, other in zip([first, *masks], together, strict=True):
+        np.testing.assert_array_equal(one.mask, other.mask)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 
 from m2n2 import Scene, Settings
+from m2n2.prompt import Prompt
+from m2n2.scene import Mask
 from pipeline.clicks import ObjectClicks
 from pipeline.parts import Row, Size
 from pipeline.worker.refinement import Refinement
@@ -45,3 +50,27 @@ def test_an_object_that_loses_all_its_pixels_to_others_is_an_error(monkeypatch: 
     assert rows["one"]["error"]["reason"] == "empty_mask"
     assert "smaller objects" in rows["one"]["error"]["message"]
     assert rows["two"]["area"] > 0
+
+
+def test_masks_are_encoded_as_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+
+    class Slow:
+        def masks(self, prompts: Sequence[Prompt]) -> Iterator[Mask]:
+            for number, _ in enumerate(prompts):
+                happened.append(f"made {number}")
+                yield Mask(np.ones((2, 2), np.bool_), 1.0, (), None)
+
+    def encode(clicks: ObjectClicks, *about: object) -> Row:
+        happened.append(f"encoded {clicks.object}")
+        return {"object": clicks.object}
+
+    monkeypatch.setattr("pipeline.worker.refinement.mask_row", encode)
+    refinement, scene = Refinement(Size(2, 2)), Slow()
+    for name in "01":
+        refinement.add(ObjectClicks("a.png", name, "cat", [{"x": 0, "y": 0, "label": True}], None), None)
+    any_scene: Any = scene
+    refinement.scene = any_scene
+    rows = refinement.rows()
+    assert happened == ["made 0", "encoded 0", "made 1", "encoded 1"]
+    assert rows[0]["seconds"] == rows[1]["seconds"] > 0
