@@ -4,9 +4,13 @@
     v(p) = min over 4-connected paths x .. p of the largest g on the path
     result = v / max(v)
 
-This is Prim's algorithm with the pixels' ranks for a queue: all pixels are sorted by g once, a waiting pixel is a mark
-at its rank, and the next pixel is found by a cursor over the ranks. The cursor never goes back, since what is at or
-below the current level is flooded at once by a plain stack. Values are exact and the cost is linear.
+v is the greatest solution of v(p) = max(g(p), min of v over p and its neighbours) with v(x) = 0. It is reached from
+above by sweeps over the rows, down and up in turn: each row takes the smaller values of the rows beside it, then passes
+them along itself to the right and to the left. A row is swept again only after a row beside it has changed, and on photos
+few change after the fourth sweep. Values are exact, being costs of pixels that are only compared.
+
+A path that turns up and down often, as in a maze, takes a sweep a turn: after `MOST_SWEEPS` the fill by ranks takes over,
+whose cost is linear whatever the map is (m2n2/kernels/ranked_flood.py).
 """
 
 from __future__ import annotations
@@ -14,79 +18,101 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from m2n2.kernels.four_neighbours import four_neighbours
-from m2n2.kernels.radix_sort import stable_order
+from m2n2.kernels.largest import largest
+from m2n2.kernels.ranked_flood import ranked_flood
 
-UNSEEN = np.float32(-1.0)
-WAITING = np.float32(-2.0)
+MOST_SWEEPS = 40
 
 
 @njit(nogil=True, cache=True)
 def flood_fill(map_HW: np.ndarray, x: int, y: int) -> np.ndarray:
     """Flood `map_HW` (float32) from pixel (x, y): smallest threshold that joins each pixel to it, over the largest."""
-    height, width = map_HW.shape
-    n = height * width
-    start = y * width + x
-    cost = _differences(map_HW.reshape(n), start)
-    order = stable_order(cost)
-    rank = np.empty(n, np.int32)
-    for k in range(n):
-        rank[order[k]] = k
-    waiting = np.zeros(n, np.bool_)  # by rank
-    flooded = np.full(n, UNSEEN, np.float32)
-    stack = np.empty(n, np.int32)
-    neighbours = np.empty(4, np.int64)
-
-    next_pixel = np.int64(start)
-    level = np.float32(0.0)
-    cursor = 0
-    while True:
-        level = cost[next_pixel]
-        flooded[next_pixel] = level
-        stack[0] = next_pixel
-        stacked = 1
-        while stacked > 0:
-            stacked -= 1
-            four_neighbours(np.int64(stack[stacked]), width, n, neighbours)
-            for near in neighbours:
-                if near < 0 or flooded[near] != UNSEEN:
-                    continue
-                if cost[near] <= level:
-                    flooded[near] = level
-                    stack[stacked] = near
-                    stacked += 1
-                else:
-                    flooded[near] = WAITING
-                    waiting[rank[near]] = True
-        while cursor < n and not waiting[cursor]:
-            cursor += 1
-        if cursor == n:
-            break
-        next_pixel = np.int64(order[cursor])
-        cursor += 1
-    _divide(flooded, level)  # the last level is the largest
-    return flooded.reshape(height, width)
+    cost_HW = _differences(map_HW, x, y)
+    value_HW = np.full(map_HW.shape, np.inf, np.float32)
+    if not _sweep_until_still(cost_HW, value_HW, x, y):
+        value_HW = ranked_flood(cost_HW, x, y)
+    _divide(value_HW)
+    return value_HW
 
 
 @njit(nogil=True, cache=True)
 def difference(map_HW: np.ndarray, x: int, y: int) -> np.ndarray:
     """The map without flooding: each pixel's difference `g` from pixel (x, y), over the largest."""
+    cost_HW = _differences(map_HW, x, y)
+    _divide(cost_HW)
+    return cost_HW
+
+
+@njit(nogil=True, cache=True)
+def _differences(map_HW: np.ndarray, x: int, y: int) -> np.ndarray:
     height, width = map_HW.shape
-    cost = _differences(map_HW.reshape(height * width), y * width + x)
-    _divide(cost, cost.max())
-    return cost.reshape(height, width)
+    difference_HW = np.empty(map_HW.shape, np.float32)
+    here = map_HW[y, x]
+    for i in range(height):
+        for j in range(width):
+            difference_HW[i, j] = abs(map_HW[i, j] - here)
+    return difference_HW
 
 
 @njit(nogil=True, cache=True)
-def _differences(values: np.ndarray, pixel: int) -> np.ndarray:
-    differences = np.empty(values.size, np.float32)
-    for i in range(values.size):
-        differences[i] = abs(values[i] - values[pixel])
-    return differences
+def _sweep_until_still(cost_HW: np.ndarray, value_HW: np.ndarray, x: int, y: int) -> bool:
+    """Bring values down from infinity; False where `MOST_SWEEPS` times the rows were not enough."""
+    height = cost_HW.shape[0]
+    to_sweep_H = np.zeros(height, np.bool_)
+    value_HW[y, x] = cost_HW[y, x]
+    _pass_along(cost_HW[y], value_HW[y])
+    to_sweep_H[max(0, y - 1) : y + 2] = True
+    to_sweep_H[y] = False
+    left, swept = np.count_nonzero(to_sweep_H), 0
+    downwards = True
+    while left > 0 and swept < MOST_SWEEPS * height:
+        for i in range(height):
+            row = i if downwards else height - 1 - i
+            if not to_sweep_H[row]:
+                continue
+            to_sweep_H[row] = False
+            left -= 1
+            swept += 1
+            above, below = max(0, row - 1), min(row + 1, height - 1)
+            if not _take_smaller(cost_HW[row], value_HW[above], value_HW[below], value_HW[row]):
+                continue
+            _pass_along(cost_HW[row], value_HW[row])
+            for near in (above, below):
+                if near != row and not to_sweep_H[near]:
+                    to_sweep_H[near] = True
+                    left += 1
+        downwards = not downwards
+    return left == 0
 
 
 @njit(nogil=True, cache=True)
-def _divide(values: np.ndarray, divisor: np.float32) -> None:
+def _take_smaller(cost_W: np.ndarray, above_W: np.ndarray, below_W: np.ndarray, value_W: np.ndarray) -> bool:
+    """Values that the rows beside this one bring down. Returns whether there are any."""
+    changed = 0
+    for j in range(value_W.size):
+        value = max(cost_W[j], min(value_W[j], min(above_W[j], below_W[j])))
+        changed |= value != value_W[j]
+        value_W[j] = value
+    return changed != 0
+
+
+@njit(nogil=True, cache=True)
+def _pass_along(cost_W: np.ndarray, value_W: np.ndarray) -> None:
+    """Values that their own row brings down, to the right and then to the left."""
+    value = value_W[0]
+    for j in range(1, value_W.size):
+        value = max(cost_W[j], min(value_W[j], value))
+        value_W[j] = value
+    for j in range(value_W.size - 2, -1, -1):
+        value = max(cost_W[j], min(value_W[j], value))
+        value_W[j] = value
+
+
+@njit(nogil=True, cache=True)
+def _divide(values_HW: np.ndarray) -> None:
+    """By the largest of them, unless all are 0."""
+    values = values_HW.reshape(values_HW.size)
+    divisor = largest(values)
     if divisor > 0:
         for i in range(values.size):
             values[i] /= divisor

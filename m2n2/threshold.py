@@ -20,11 +20,11 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from m2n2.kernels.four_neighbours import four_neighbours
-from m2n2.kernels.radix_sort import stable_order
+from m2n2.kernels.largest import largest
+from m2n2.kernels.radix_sort import lowest_order
 from m2n2.settings import Settings
 
-OUTSIDE, BORDER, INSIDE = 0, 1, 2
+NEVER = np.uint32(2**32 - 1)
 
 
 class Candidates(NamedTuple):
@@ -65,34 +65,16 @@ def point_threshold(
 
 @njit(nogil=True, cache=True)
 def candidates(flooded_HW: np.ndarray, prior_max_share: float, edge_levels: int) -> Candidates:
-    """The candidates of a flooded map (float32 in 0..1) and the mean edge along each one's outer border."""
-    height, width = flooded_HW.shape
-    n = height * width
-    passing = _count_passing(n - 1, prior_max_share)
-    lambdas = np.empty(passing, np.float32)
-    edges = np.empty(passing, np.float32)
-    flat = flooded_HW.reshape(n)
-    order = stable_order(flat)
-    gradient = _quantised_gradient(flooded_HW, edge_levels).reshape(n)
-    state = np.full(n, OUTSIDE, np.uint8)
-    border_sum = np.int64(0)
-    border_count = np.int64(0)
-    neighbours = np.empty(4, np.int64)
-    for k in range(passing):
-        pixel = np.int64(order[k])
-        if state[pixel] == BORDER:
-            border_sum -= gradient[pixel]
-            border_count -= 1
-        state[pixel] = INSIDE
-        four_neighbours(pixel, width, n, neighbours)
-        for near in neighbours:
-            if near >= 0 and state[near] == OUTSIDE:
-                state[near] = BORDER
-                border_sum += gradient[near]
-                border_count += 1
-        lambdas[k] = flat[pixel]
-        edges[k] = border_sum / border_count  # never 0: a candidate is not the whole image
-    return Candidates(lambdas, edges, flat[order[n - 1]])
+    """The candidates of a flooded map (float32 in 0..1) and the mean edge along each one's outer border.
+
+    A pixel is on the border from the first of its neighbours' ranks until its own. So one look at each pixel tells at
+    which ranks it comes and goes, and the sums along all borders follow by adding up.
+    """
+    flat = flooded_HW.reshape(flooded_HW.size)
+    passing = _count_passing(flat.size - 1, prior_max_share)
+    order = lowest_order(flat, passing)[:passing]
+    edges = _mean_edges(_ranks(order, flooded_HW.shape), _quantised_gradient(flooded_HW, edge_levels), passing)
+    return Candidates(flat[order], edges, largest(flat))
 
 
 @njit(nogil=True, cache=True)
@@ -135,27 +117,107 @@ def _count_passing(total: int, prior_max_share: float) -> int:
 
 
 @njit(nogil=True, cache=True)
+def _ranks(order: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Each pixel's place in the order, NEVER where it has none; with a margin, so that all have four neighbours."""
+    width = np.uint32(size[1])
+    rank_YX = np.full((size[0] + 2, size[1] + 2), NEVER, np.uint32)
+    for k in range(order.size):
+        pixel = np.uint32(order[k])  # dividing numbers of 32 bits takes half as long
+        row = pixel // width
+        rank_YX[row + np.uint32(1), pixel - row * width + np.uint32(1)] = k
+    return rank_YX
+
+
+@njit(nogil=True, cache=True)
+def _mean_edges(rank_YX: np.ndarray, gradient_HW: np.ndarray, passing: int) -> np.ndarray:
+    """Mean gradient along the outer border of the pixels up to each rank below `passing`."""
+    height, width = gradient_HW.shape
+    # At each rank, what its pixel changes: the sum of the border's gradients, and its number of pixels.
+    sum_change = np.zeros(passing + 1, np.int64)
+    count_change = np.zeros(passing + 1, np.int32)
+    first_W = np.empty(width, np.uint32)
+    for y in range(height):
+        own_W, gradient_W = rank_YX[y + 1, 1:-1], gradient_HW[y]
+        _smallest(rank_YX[y, 1:-1], rank_YX[y + 2, 1:-1], rank_YX[y + 1, :-2], rank_YX[y + 1, 2:], first_W)
+        for x in range(width):
+            comes = first_W[x]
+            if comes < own_W[x]:
+                goes = min(own_W[x], np.uint32(passing))
+                sum_change[comes] += gradient_W[x]
+                count_change[comes] += 1
+                sum_change[goes] -= gradient_W[x]
+                count_change[goes] -= 1
+    edges = np.empty(passing, np.float32)
+    border_sum, border_count = np.int64(0), np.int64(0)
+    for k in range(passing):
+        border_sum += sum_change[k]
+        border_count += count_change[k]
+        edges[k] = border_sum / border_count  # never 0: a candidate is not the whole image
+    return edges
+
+
+@njit(nogil=True, cache=True)
+def _smallest(a_W: np.ndarray, b_W: np.ndarray, c_W: np.ndarray, d_W: np.ndarray, smallest_W: np.ndarray) -> None:
+    for x in range(smallest_W.size):
+        smallest_W[x] = min(min(a_W[x], b_W[x]), min(c_W[x], d_W[x]))
+
+
+@njit(nogil=True, cache=True)
 def _quantised_gradient(map_HW: np.ndarray, levels: int) -> np.ndarray:
     """Sobel gradient magnitude (3x3, borders mirrored), scaled to integers 0..levels; (H, W) int32."""
     height, width = map_HW.shape
-    magnitude = np.empty((height, width), np.float32)
-    largest = np.float32(0.0)
+    magnitude_HW = np.empty((height, width), np.float32)
     for y in range(height):
         # Mirrored without repeating the border; a single row or column is its own neighbour, hence without gradient.
         above = map_HW[abs(y - 1) if height > 1 else 0]
         here = map_HW[y]
         below = map_HW[height - 1 - abs(height - 2 - y) if height > 1 else 0]
-        for x in range(width):
+        magnitude = magnitude_HW[y]
+        _sobel(above[:-2], above[1:-1], above[2:], here[:-2], here[2:], below[:-2], below[1:-1], below[2:], magnitude[1:])
+        for x in (0, width - 1):
             left = abs(x - 1) if width > 1 else 0
             right = width - 1 - abs(width - 2 - x) if width > 1 else 0
-            across = (above[right] - above[left]) + 2 * (here[right] - here[left]) + (below[right] - below[left])
-            down = (below[left] - above[left]) + 2 * (below[x] - above[x]) + (below[right] - above[right])
-            value = np.sqrt(np.float32(across * across + down * down))
-            magnitude[y, x] = value
-            largest = max(largest, value)
-    quantised = np.zeros((height, width), np.int32)
-    if largest > 0:
+            magnitude[x] = _magnitude(
+                above[left], above[x], above[right], here[left], here[right], below[left], below[x], below[right]
+            )
+    steepest = largest(magnitude_HW.reshape(height * width))
+    quantised_HW = np.zeros((height, width), np.int32)
+    if steepest > 0:
         for y in range(height):
             for x in range(width):
-                quantised[y, x] = np.int32(levels * magnitude[y, x] / largest)
-    return quantised
+                quantised_HW[y, x] = np.int32(levels * magnitude_HW[y, x] / steepest)
+    return quantised_HW
+
+
+@njit(nogil=True, cache=True)
+def _sobel(
+    a: np.ndarray,
+    b: np.ndarray,
+    c: np.ndarray,
+    d: np.ndarray,
+    e: np.ndarray,
+    f: np.ndarray,
+    g: np.ndarray,
+    h: np.ndarray,
+    magnitude: np.ndarray,
+) -> None:
+    """Magnitudes of a row but for its ends. One-dimensional arrays throughout, or the loop is not vectorised."""
+    for x in range(a.size):
+        magnitude[x] = _magnitude(a[x], b[x], c[x], d[x], e[x], f[x], g[x], h[x])
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _magnitude(
+    above_left: np.float32,
+    above: np.float32,
+    above_right: np.float32,
+    left: np.float32,
+    right: np.float32,
+    below_left: np.float32,
+    below: np.float32,
+    below_right: np.float32,
+) -> np.float32:
+    across = (above_right - above_left) + 2 * (right - left) + (below_right - below_left)
+    down = (below_left - above_left) + 2 * (below - above) + (below_right - above_right)
+    magnitude: np.float32 = np.sqrt(np.float32(across * across + down * down))
+    return magnitude

@@ -14,22 +14,30 @@ from numba import njit
 def squared_depth(region_HW: np.ndarray) -> np.ndarray:
     """Squared distance in pixels, whole numbers; 0 outside the region. (H, W) bool to (H, W) int64."""
     height, width = region_HW.shape
-    along_HX = np.zeros((height, width + 2), np.int64)  # a column of zeros on either side: beyond the image
-    for x in range(width):
-        run = 0
-        for y in range(height):
-            run = run + 1 if region_HW[y, x] else 0
-            along_HX[y, x + 1] = run
-        run = 0
-        for y in range(height - 1, -1, -1):
-            run = run + 1 if region_HW[y, x] else 0
-            along_HX[y, x + 1] = min(along_HX[y, x + 1], run)
-    depth_HW = np.empty((height, width), np.int64)
+    along_HX = np.zeros((height + 2, width + 2), np.int64)  # with a margin of zeros: beyond the image
+    for y in range(height):
+        _count_on(region_HW[y], along_HX[y, 1:-1], along_HX[y + 1, 1:-1])
+    for y in range(height - 1, -1, -1):
+        _count_back(along_HX[y + 2, 1:-1], along_HX[y + 1, 1:-1])
+    depth_HW = np.zeros((height, width), np.int64)
     centre = np.empty(width + 2, np.int64)  # columns whose parabolas make the envelope
     start = np.empty(width + 3, np.float64)  # where each one begins to be the lowest
     for y in range(height):
-        _lower_envelope(along_HX[y], centre, start, depth_HW[y])
+        if region_HW[y].any():
+            _lower_envelope(along_HX[y + 1], centre, start, depth_HW[y])
     return depth_HW
+
+
+@njit(nogil=True, cache=True)
+def _count_on(region_W: np.ndarray, before_W: np.ndarray, run_W: np.ndarray) -> None:
+    for x in range(run_W.size):
+        run_W[x] = (before_W[x] + 1) * region_W[x]
+
+
+@njit(nogil=True, cache=True)
+def _count_back(after_W: np.ndarray, run_W: np.ndarray) -> None:
+    for x in range(run_W.size):
+        run_W[x] = min(run_W[x], after_W[x] + 1)
 
 
 @njit(nogil=True, cache=True)
