@@ -5,12 +5,12 @@
     result = v / max(v)
 
 v is the greatest solution of v(p) = max(g(p), min of v over p and its neighbours) with v(x) = 0. It is reached from
-above by sweeps over the rows, down and up in turn: each row takes the smaller values of the rows beside it, then passes
-them along itself to the right and to the left. A row is swept again only after a row beside it has changed, and on photos
-few change after the fourth sweep. Values are exact, being costs of pixels that are only compared.
+above by sweeps over the rows, down and up in turn: each row takes the smaller values of the rows beside it, then
+passes them along itself to the right and to the left. A row is swept again only after a row beside it has changed, and
+on photos few change after the fourth sweep. Values are exact, being costs of pixels that are only compared.
 
-A path that turns up and down often, as in a maze, takes a sweep a turn: after `MOST_SWEEPS` the fill by ranks takes over,
-whose cost is linear whatever the map is (m2n2/kernels/ranked_flood.py).
+A path that turns up and down often, as in a maze, takes a sweep a turn: after `MOST_SWEEPS` the fill by ranks takes
+over, whose cost is linear whatever the map is (m2n2/kernels/ranked_flood.py).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _sweep_until_still(cost_HW: np.ndarray, value_HW: np.ndarray, x: int, y: int
     _pass_along(cost_HW[y], value_HW[y])
     to_sweep_H[max(0, y - 1) : y + 2] = True
     to_sweep_H[y] = False
-    left, swept = np.count_nonzero(to_sweep_H), 0
+    left, swept = int(to_sweep_H.sum()), 0
     downwards = True
     while left > 0 and swept < MOST_SWEEPS * height:
         for i in range(height):

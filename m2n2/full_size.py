@@ -13,9 +13,18 @@ import numpy as np
 from numba import njit
 from PIL import Image
 
+from m2n2.settings import Settings
+
 SPATIAL_SIGMA = 0.7  # in working pixels
 COLOUR_SIGMA = 0.3 * 255
+PIXELS_A_CELL = 8  # in each direction; what 6 and 10 give is in docs/quality.md
 REACH = 2  # the vote is taken over (2 * REACH + 1)^2 working pixels
+
+
+def working_pixels(settings: Settings, grid: tuple[int, ...]) -> int:
+    """About how many pixels an image is segmented at, whose attention has a grid of (h, w) cells."""
+    wanted = settings.working_pixels
+    return PIXELS_A_CELL**2 * grid[0] * grid[1] if wanted == "auto" else wanted
 
 
 def working_image(image_HW3: np.ndarray, working_pixels: int) -> np.ndarray:

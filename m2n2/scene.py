@@ -16,7 +16,7 @@ from m2n2.confidence.built_in import BUILT_IN
 from m2n2.confidence.evidence import Evidence
 from m2n2.confidence.gather_evidence import gather_evidence
 from m2n2.errors import InvalidAttention, InvalidImage, InvalidPrompt, OperatorReleased
-from m2n2.full_size import carry_mask, working_image
+from m2n2.full_size import carry_mask, working_image, working_pixels
 from m2n2.joint_reading import click_map, read_jointly
 from m2n2.kernels.bounded_cache import BoundedCache
 from m2n2.kernels.parallel import run_parallel
@@ -107,7 +107,6 @@ class Scene:
         self.settings = settings or Settings()
         self._score = score
         self._image_HW3 = _checked_image(image, self.settings.max_pixels)
-        self._small_hw3 = working_image(self._image_HW3, self.settings.working_pixels)
         self._point_maps: PointMaps | None
         self._smoother: Smoother | None = None
         self._smoother_of: Callable[[np.ndarray], Smoother] | None = None
@@ -115,6 +114,7 @@ class Scene:
             keys_LNC, self.grid = _as_keys(attention)
             self._device = keys_LNC.device
             self._operator_bytes = keys_LNC.nbytes
+            self._small_hw3 = working_image(self._image_HW3, working_pixels(self.settings, self.grid))
             chain = key_chain(keys_LNC, self.settings)
             self._point_maps = partial(chain.maps, settings=self.settings)
             if self.settings.smooth:  # small beside an N x N tensor, so it stays when the operator is released
@@ -124,6 +124,7 @@ class Scene:
             attention_NN, self.grid = _as_matrix(attention)
             self._device = attention_NN.device
             self._operator_bytes = attention_NN.nbytes
+            self._small_hw3 = working_image(self._image_HW3, working_pixels(self.settings, self.grid))
             self._point_maps = _point_maps(attention_NN, self.settings, overwrite_attention)
         self._forget_clicks()
 

@@ -50,7 +50,8 @@ class Settings:
         spatial_sigma_cells: sigma_s of the joint bilateral upsampling, in cells of the attention grid.
         colour_sigma: sigma_r of the joint bilateral upsampling, with colours in 0..1.
         truncation_sigmas: offsets further than this many spatial sigmas have no weight.
-        working_pixels: larger images are segmented at about this many pixels, and the result carried to full size.
+        working_pixels: larger images are segmented at about this many pixels, and the result carried to full size;
+            "auto" is 8 by 8 a cell of the attention's grid, more than which the maps cannot tell apart.
         max_pixels: images with more pixels are refused.
         prior_max_share: candidate segments above this rank (as a share of all candidates) score 0.
         edge_levels: the gradient magnitude is quantised to integers 0..edge_levels.
@@ -82,7 +83,7 @@ class Settings:
     spatial_sigma_cells: float = 1.0
     colour_sigma: float = 0.1
     truncation_sigmas: float = 3.0
-    working_pixels: int = 1_000_000
+    working_pixels: int | Literal["auto"] = "auto"
     max_pixels: int = 100_000_000
     prior_max_share: float = 0.4
     edge_levels: int = 1024

@@ -74,7 +74,7 @@ def candidates(flooded_HW: np.ndarray, prior_max_share: float, edge_levels: int)
     passing = _count_passing(flat.size - 1, prior_max_share)
     order = lowest_order(flat, passing)[:passing]
     edges = _mean_edges(_ranks(order, flooded_HW.shape), _quantised_gradient(flooded_HW, edge_levels), passing)
-    return Candidates(flat[order], edges, largest(flat))
+    return Candidates(flat[order], edges, np.float64(largest(flat)))
 
 
 @njit(nogil=True, cache=True)
@@ -173,7 +173,9 @@ def _quantised_gradient(map_HW: np.ndarray, levels: int) -> np.ndarray:
         here = map_HW[y]
         below = map_HW[height - 1 - abs(height - 2 - y) if height > 1 else 0]
         magnitude = magnitude_HW[y]
-        _sobel(above[:-2], above[1:-1], above[2:], here[:-2], here[2:], below[:-2], below[1:-1], below[2:], magnitude[1:])
+        _sobel(
+            above[:-2], above[1:-1], above[2:], here[:-2], here[2:], below[:-2], below[1:-1], below[2:], magnitude[1:]
+        )
         for x in (0, width - 1):
             left = abs(x - 1) if width > 1 else 0
             right = width - 1 - abs(width - 2 - x) if width > 1 else 0

@@ -14,11 +14,11 @@ from m2n2.settings import Settings
 
 
 def warm_up(settings: Settings) -> None:
-    """Segment a tiny grey image, which needs every kernel that `settings` use, those of the score included."""
+    """Segment a tiny grey image, larger than its working size by default: it needs every kernel that `settings` use."""
     generator = torch.Generator().manual_seed(0)
     keys = torch.randn(settings.key_layers, 8, 8, 8, generator=generator)
     attention = torch.rand(8, 8, 8, 8, generator=generator)
-    scene = Scene(np.zeros((64, 64, 3), np.uint8), keys if settings.affinity == "keys" else attention, settings)
+    scene = Scene(np.zeros((96, 96, 3), np.uint8), keys if settings.affinity == "keys" else attention, settings)
     scene.segment([Prompt([(32.0, 32.0), (8.0, 8.0)], [True, True])])
 
 

@@ -133,6 +133,7 @@ class Job(BaseModel):
     export: tuple[ExportFormat, ...] = ("coco",)
 
     _as_written: dict[str, str] = PrivateAttr(default_factory=dict)
+    _stated_settings: frozenset[str] = PrivateAttr(default=frozenset())
 
     @field_validator("storage")
     @classmethod
@@ -154,6 +155,11 @@ class Job(BaseModel):
     def orientation_is_stated(self) -> bool:
         """Whether the job itself says on which pixels the clicks were made, so that nobody has to wonder."""
         return "orientation" in self.model_fields_set
+
+    @property
+    def states_working_pixels(self) -> bool:
+        """Whether the job itself says its working size; 0.1.0 had another default."""
+        return "working_pixels" in self._stated_settings
 
     @property
     def click_patterns(self) -> Sequence[str]:
@@ -219,6 +225,7 @@ def parse_job(document: dict[str, Any], source: str, as_written: Mapping[str, st
     except pydantic.ValidationError as error:
         raise InvalidJob("\n".join(_line(source, problem) for problem in error.errors())) from None
     job._as_written = dict(as_written or {})
+    job._stated_settings = frozenset(document.get("settings") or ())
     return job
 
 
@@ -245,7 +252,7 @@ def _line(source: str, problem: Any) -> str:
     known = [
         str(part)
         for part in problem["loc"]
-        if not str(part).startswith(("constrained", "literal[", "function", "list["))
+        if not str(part).startswith(("constrained", "literal[", "function", "list[")) and part != "int"
     ]
     key = ".".join(known)
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):

@@ -125,8 +125,8 @@ def find_or_make_plan(job: Job) -> Plan:
     """
     store = job.output_store
     files = find_click_files(job.click_patterns, Store("", job.storage))
-    identity = make_identity(job, files)
     plan = load_plan(store)
+    identity = make_identity(job if plan is None else as_planned(job, plan), files)
     if plan is None:
         with ClickTable(files, Store("", job.storage), job.images_roots) as table:
             size = shard_size(job, table.count_images())
@@ -151,6 +151,14 @@ def find_or_make_plan(job: Job) -> Plan:
             + "\nChoose another output, or put back what changed."
         )
     return plan
+
+
+def as_planned(job: Job, plan: Plan) -> Job:
+    """The job at its plan's working size, where it does not say one itself: the default of 0.1.0 was 1 megapixel."""
+    planned = plan.identity.get("settings", {}).get("working_pixels", job.settings.working_pixels)
+    if job.states_working_pixels or planned == job.settings.working_pixels:
+        return job
+    return job.model_copy(update={"settings": replace(job.settings, working_pixels=planned)})
 
 
 def planned_images(job: Job, table: ClickTable) -> Iterator[ImageClicks]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from m2n2.flood_fill import flood_fill
-from m2n2.full_size import working_image
+from m2n2.full_size import working_image, working_pixels
 from m2n2.markov_map import markov_maps, start_states
 from m2n2.prompt import Prompt
 from m2n2.scene import Mask, Scene
@@ -58,13 +58,13 @@ def stages_of(image: np.ndarray, attention: torch.Tensor, prompt: Prompt, settin
         raise ValueError(
             "the stages that are shown are those of attention and Markov-maps; allowed: affinity attention"
         )
-    small_hw3 = working_image(image, settings.working_pixels)
+    grid = attention.shape[:2]
+    small_hw3 = working_image(image, working_pixels(settings, grid))
     height, width = small_hw3.shape[:2]
     scale = width / image.shape[1], height / image.shape[0]
     points = [((x + 0.5) * scale[0] - 0.5, (y + 0.5) * scale[1] - 0.5) for x, y in prompt.points]
     mask = Scene(small_hw3, attention, settings).segment([Prompt(points, prompt.labels)])[0]
     x, y = (round(value) for value in points[0])
-    grid = attention.shape[:2]
     attention_NN = attention.reshape(grid[0] * grid[1], -1).float()
     start_1N = torch.from_numpy(start_states([(x, y)], (height, width), (grid[0], grid[1])))
     look_1N = start_1N @ attention_NN

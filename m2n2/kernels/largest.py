@@ -1,4 +1,4 @@
-"""The largest of non-negative float32 values, found among their bits: whole numbers of the same order, compared in bulk."""
+"""The largest of non-negative float32 values, found among their bits: whole numbers in the same order."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Stable order of non-negative float32 values, in time linear in their number.
 
-The bits of a non-negative float32, read as an integer, are ordered as the values are. Ties keep the order of the pixels,
-as in the paper's stable sort. Where only the lowest values are asked for, the others are set aside by their leading bits
-before anything is sorted.
+The bits of a non-negative float32, read as an integer, are ordered as the values are. Ties keep the order of the
+pixels, as in the paper's stable sort. Where only the lowest values are asked for, the others are set aside by their
+leading bits before anything is sorted.
 """
 
 from __future__ import annotations

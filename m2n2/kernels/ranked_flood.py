@@ -1,8 +1,8 @@
 """Flood fill in the order of ranks: exact, and linear in the number of pixels whatever their values are.
 
-This is Prim's algorithm with the pixels' ranks for a queue: all pixels are sorted by their cost once, a waiting pixel is a
-mark at its rank, and the next pixel is found by a cursor over the ranks. The cursor never goes back, since what is at or
-below the current level is flooded at once by a plain stack.
+This is Prim's algorithm with the pixels' ranks for a queue: all pixels are sorted by their cost once, a waiting pixel
+is a mark at its rank, and the next pixel is found by a cursor over the ranks. The cursor never goes back, since what is
+at or below the current level is flooded at once by a plain stack.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WAITING = np.float32(-2.0)
 
 @njit(nogil=True, cache=True)
 def ranked_flood(cost_HW: np.ndarray, x: int, y: int) -> np.ndarray:
-    """Smallest over all paths from pixel (x, y) of the largest cost on the path: (H, W) float32 of at least 0, the same."""
+    """Smallest over all paths from pixel (x, y) of the largest cost on the path; (H, W) float32 of at least 0 each."""
     height, width = cost_HW.shape
     n = height * width
     cost = cost_HW.reshape(n)

@@ -25,7 +25,7 @@ from pipeline.driver.stages import plus_stages, read_stages
 from pipeline.driver.suspicions import read_suspicions
 from pipeline.frozen_parts import freeze_parts
 from pipeline.parts import commit_part, error_row, finished_shards
-from pipeline.plan import Plan, find_or_make_plan, read_shard, shard_size
+from pipeline.plan import Plan, as_planned, find_or_make_plan, read_shard, shard_size
 from pipeline.storage.store import Store
 
 POLL_S = 0.5
@@ -65,6 +65,7 @@ def run(
     started, began = time.monotonic(), datetime.now(UTC)
     _check_output(job)
     plan = plan or find_or_make_plan(job)
+    job = as_planned(job, plan)
     problem = _label_everything(job, plan, retry, stop or threading.Event(), on_progress)
     try:
         attempts = _attempts(job.output_store, plan)

@@ -13,7 +13,7 @@ from pipeline.forecast.sample import Sample, look_at
 from pipeline.inputs.click_files import find_click_files
 from pipeline.inputs.click_table import ClickTable
 from pipeline.parts import finished_shards
-from pipeline.plan import ImageClicks, differences, make_identity, planned_images, shard_size
+from pipeline.plan import ImageClicks, Plan, as_planned, differences, make_identity, planned_images, shard_size
 from pipeline.storage.store import Store
 
 
@@ -75,12 +75,13 @@ def forecast(job: Job, sample: int) -> Forecast:
     """
     everywhere = Store("", job.storage)
     files = find_click_files(job.click_patterns, everywhere)
-    identity = make_identity(job, files)
+    attempts = all_attempts(job.output_store)
+    identity = make_identity(as_planned(job, attempts[0]) if attempts else job, files)
     with ClickTable(files, everywhere, job.images_roots) as table:
         images = table.count_images()
         counts, some = _count(job, table, _spread(images, sample))
     size = shard_size(job, images)
-    standing = _standing(job, identity, images, -(-images // size))
+    standing = _standing(job, attempts, identity, images, -(-images // size))
     rate = latest_rate(job)
     workers = None if job.workers.count == "auto" else job.workers.count
     worker_seconds = None if rate is None else standing.images_left / rate.images_per_s
@@ -119,8 +120,7 @@ def _count(job: Job, table: ClickTable, positions: set[int]) -> tuple[Counts, li
     return Counts(images, clicks.total(), total, spread, *ordered), some
 
 
-def _standing(job: Job, identity: dict[str, object], images: int, shards: int) -> Standing:
-    attempts = all_attempts(job.output_store)
+def _standing(job: Job, attempts: Sequence[Plan], identity: dict[str, object], images: int, shards: int) -> Standing:
     if not attempts:
         return Standing(0, shards, images, [])
     done = [finished_shards(job.output_store, plan) for plan in attempts]

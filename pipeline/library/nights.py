@@ -37,6 +37,7 @@ from pipeline.library.settle import Diff, count_retried, settle
 from pipeline.plan import (
     ImageClicks,
     Plan,
+    as_planned,
     load_plan,
     make_identity,
     planned_images,
@@ -131,6 +132,7 @@ class _Driver:
         self._nightly, self._job, self._library = nightly, nightly.job, nightly.store
         self._lease, self._connect, self._stop, self._on_progress = lease, connect, stop, on_progress
         self._wishes = wishes
+        self._job = self._as_last_night()
         self._settings = settings_fingerprint(self._job)
 
     def finish_open_night(self) -> NightReport | None:
@@ -187,6 +189,14 @@ class _Driver:
                         self._commit(replace(night, state="abandoned"))
                     return self._report(date, "too_many_removed", str(error), None, None, began)
         return self._label(night, plan, began)
+
+    def _as_last_night(self) -> Job:
+        """The job at the working size of the library's last night, where it does not say one itself."""
+        for night in reversed(self._lease.state.nights):
+            plan = load_plan(self._store_of(night))
+            if plan is not None:
+                return as_planned(self._job, plan)
+        return self._job
 
     def failed(self, date: str, error: Exception, began: str) -> None:
         """Leave word that tonight ended with an error, for whoever reads `last.json`."""

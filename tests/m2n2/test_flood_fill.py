@@ -31,7 +31,7 @@ def test_the_fill_by_ranks_means_the_same(seed: int, size: tuple[int, int], leve
 
 @pytest.mark.parametrize("walls", [3, MOST_SWEEPS // 2, 3 * MOST_SWEEPS])
 def test_a_path_with_any_number_of_turns_is_followed_to_its_end(walls: int) -> None:
-    """Corridors up and down, higher from one to the next: each turn takes a sweep, and beyond a limit ranks take over."""
+    """Corridors up and down, higher from one to the next: each turn takes a sweep, and after many ranks take over."""
     map_HW = np.repeat(np.arange(2 * walls + 1, dtype=np.float32)[None] / (4 * walls), 9, axis=0)
     map_HW[:, 1::2] = 1.0
     for wall in range(walls):

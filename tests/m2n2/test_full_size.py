@@ -1,15 +1,24 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from m2n2.full_size import carry_mask, working_image
+from m2n2 import Settings
+from m2n2.full_size import carry_mask, working_image, working_pixels
 from tests.m2n2 import synthetic
 
 
 def test_small_images_are_not_touched() -> None:
     image = synthetic.image(np.random.default_rng(0), (20, 30))
     assert working_image(image, 600) is image
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (64, 64), (40, 96)])
+def test_the_working_size_follows_the_grid_unless_it_is_said(grid: tuple[int, int]) -> None:
+    assert working_pixels(Settings(), grid) == 64 * grid[0] * grid[1]
+    assert working_pixels(Settings(working_pixels=5000), grid) == 5000
+    assert working_pixels(Settings.reference(), grid) == Settings().max_pixels
 
 
 def test_the_working_image_keeps_shape_and_mean() -> None:

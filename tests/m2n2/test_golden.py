@@ -37,7 +37,7 @@ def golden(request: pytest.FixtureRequest) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def default_scene(golden: dict[str, np.ndarray]) -> Scene:
-    return scene_of(golden, Settings())
+    return scene_of(golden, Settings(working_pixels=1_000_000))
 
 
 @pytest.fixture(scope="module", params=["reference", "default"])
@@ -89,6 +89,9 @@ def test_masks_after_every_click(golden: dict[str, np.ndarray], scene: Scene) ->
 def test_masks_from_an_operator_in_half_precision(golden: dict[str, np.ndarray], default_scene: Scene) -> None:
     points, labels = golden["points"].tolist(), golden["labels"].tolist()
     prompts = [Prompt(points, labels), Prompt(points[:1], labels[:1])]
-    exact, half = default_scene.segment(prompts), scene_of(golden, Settings(operator_dtype="float16")).segment(prompts)
+    exact, half = (
+        default_scene.segment(prompts),
+        scene_of(golden, Settings(operator_dtype="float16", working_pixels=1_000_000)).segment(prompts),
+    )
     for mask, other in zip(half, exact, strict=True):
         assert (mask.mask & other.mask).sum() >= 0.995 * (mask.mask | other.mask).sum()

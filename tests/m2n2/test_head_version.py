@@ -17,7 +17,8 @@ DATA = Path(__file__).parents[1] / "data"
 STORED = DATA / "head_version.json"
 SETTINGS = {
     "reference": Settings.reference(),
-    "default": Settings(),
+    "default": Settings(working_pixels=1_000_000),  # the default of 0.1.0
+    "auto": Settings(),
     "small": Settings(working_pixels=20_000, objects="exclusive"),
 }
 
@@ -56,7 +57,7 @@ def test_a_change_of_masks_would_be_found(monkeypatch: pytest.MonkeyPatch) -> No
     carry_mask = scene_module.carry_mask
     monkeypatch.setattr(scene_module, "carry_mask", one_pixel_more)
     photo = DATA / "coffee_24.npz"
-    assert digest(photo, Settings()) != json.loads(STORED.read_text())["masks"][photo.stem]["default"]
+    assert digest(photo, Settings()) != json.loads(STORED.read_text())["masks"][photo.stem]["auto"]
 
 
 if __name__ == "__main__":

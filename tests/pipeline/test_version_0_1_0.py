@@ -29,7 +29,7 @@ from pipeline.library.config import Nightly, parse_nightly
 from pipeline.library.export import labels_of_library
 from pipeline.library.ledger import read_state
 from pipeline.library.nights import run_nights
-from pipeline.plan import find_or_make_plan
+from pipeline.plan import PlanMismatch, as_planned, find_or_make_plan, settings_fingerprint
 from pipeline.storage.filesystem import Storage
 from pipeline.storage.store import Store
 from tests.pipeline.make_data import click_rows, parquet, put_dataset
@@ -178,6 +178,20 @@ def test_a_plan_of_local_files_is_still_its_jobs(tmp_path: Path, monkeypatch: py
     store.put("plan/plan.json", json.dumps(plan).encode())
     monkeypatch.chdir(tmp_path)  # 0.1.0 knew no other way to use relative paths
     assert find_or_make_plan(load_job("job.yaml")).fingerprint == plan["fingerprint"]
+
+
+def test_what_was_begun_goes_on_at_its_working_size_unless_the_job_says_another(
+    old: Path, inputs: dict[str, Any]
+) -> None:
+    """Version 0.1.0 worked at 1 megapixel where a job did not say otherwise, now it follows the grid."""
+    job = job_of(inputs, old / "half_done", 1)
+    plan = find_or_make_plan(job)
+    assert (job.settings.working_pixels, as_planned(job, plan).settings.working_pixels) == ("auto", 1_000_000)
+    assert settings_fingerprint(as_planned(job, plan)) == settings_fingerprint(
+        job_of(inputs | {"settings": {"working_pixels": 1_000_000}}, old / "half_done", 1)
+    )
+    with pytest.raises(PlanMismatch, match=r"working_pixels: the plan has 1000000, the job has 'auto'"):
+        find_or_make_plan(job_of(inputs | {"settings": {"working_pixels": "auto"}}, old / "half_done", 1))
 
 
 def identity_of_0_1_0(directory: Path) -> dict[str, Any]:

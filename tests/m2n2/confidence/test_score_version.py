@@ -12,6 +12,7 @@ from m2n2 import Prompt, Scene, Settings
 from m2n2.confidence.built_in import SCORE_VERSION
 
 DATA = Path(__file__).parents[2] / "data"
+SETTINGS = Settings(working_pixels=1_000_000)
 STORED = DATA / "score_version.json"
 
 
@@ -22,7 +23,7 @@ def scores() -> dict[str, list[float]]:
         with np.load(photo) as file:
             golden = dict(file)
         attention = golden["attention"].astype(np.float32)
-        scene = Scene(golden["image"], attention / attention.sum(axis=1, keepdims=True), Settings())
+        scene = Scene(golden["image"], attention / attention.sum(axis=1, keepdims=True), SETTINGS)
         points, labels = golden["points"].tolist(), golden["labels"].tolist()
         prompts = [Prompt(points[:clicks], labels[:clicks]) for clicks in range(1, len(points) + 1)]
         found[photo.stem] = [round(scene.segment([prompt])[0].score, 4) for prompt in prompts]

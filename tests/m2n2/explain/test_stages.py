@@ -29,11 +29,11 @@ def prompt(golden: dict[str, np.ndarray]) -> Prompt:
 @pytest.fixture(scope="module")
 def stages(golden: dict[str, np.ndarray], prompt: Prompt) -> Stages:
     attention = torch.from_numpy(golden["attention"].astype(np.float32)).reshape(24, 24, 24, 24)
-    return stages_of(golden["image"], attention, prompt, Settings())
+    return stages_of(golden["image"], attention, prompt, Settings.reference())
 
 
 def test_the_stages_are_those_of_the_scene(golden: dict[str, np.ndarray], prompt: Prompt, stages: Stages) -> None:
-    scene = Scene(golden["image"], golden["attention"].astype(np.float32))
+    scene = Scene(golden["image"], golden["attention"].astype(np.float32), Settings.reference())
     mask = scene.segment([prompt])[0]
     np.testing.assert_array_equal(stages.mask.mask, mask.mask)
     assert stages.mask.thresholds == mask.thresholds
