@@ -18,7 +18,7 @@ from pipeline.export.masks import MaskedImage, Reading
 
 WITHIN_PIXEL = 0.25
 FEWEST_POINTS = 3  # that make a line a polygon
-MOST_POINTS = 1000  # that Ultralytics keeps of a line
+MOST_POINTS = 1000  # of a line, for older readers
 
 
 class Yolo:
@@ -41,7 +41,8 @@ class Yolo:
             if len(rings) > 1:
                 self._folder.lost["masks in several parts are several objects, a line a part"] += 1
             if any(len(ring) > MOST_POINTS for ring in rings):
-                self._folder.lost[f"masks have a part of more than {MOST_POINTS} points, the most that is read"] += 1
+                what = f"masks have a part of more than {MOST_POINTS} points, which Ultralytics before 8.3.50 thins out"
+                self._folder.lost[what] += 1
             lines += [_line(mask.category_id - 1, ring, image) for ring in rings]
         self._folder.put(f"labels/{name}.txt", "".join(lines).encode())
 
