@@ -6,11 +6,14 @@ An attempt has a plan and parts of its own, below `attempts/N/`; of each object 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import chain, count
+from itertools import chain, count, groupby
+from operator import itemgetter
 
-from pipeline.frozen_parts import FrozenParts, newest_rows
-from pipeline.parts import Row, failures
+from pipeline.frozen_parts import FrozenParts
+from pipeline.manifests.count import newest_failures
+from pipeline.parts import Row
 from pipeline.plan import ImageClicks, Plan, load_plan, read_shard, write_plan
+from pipeline.storage.read_ahead import in_order
 from pipeline.storage.store import Store
 
 
@@ -42,19 +45,23 @@ def plan_retry(parts: FrozenParts, wanted: Callable[[Row], bool], shard_images: 
 
 def _failed_images(parts: FrozenParts, wanted: Callable[[Row], bool]) -> Iterator[ImageClicks]:
     """Images with the failed objects to try again, out of the first attempt's plan, shard after shard."""
-    still_failed = {
-        (row["image"], row["object"])
-        for image in newest_rows(parts, ["error"])
-        for row in image.rows
-        if row["error"] and wanted(row["error"])
-    }
-    store, first = parts.store, parts.attempts[0].plan
-    shards = sorted({row["shard"] for row in failures(store, first, (shard.index for shard in first.shards))})
-    for shard in shards:
-        for image in read_shard(store, first, shard):
-            objects = tuple(each for each in image.objects if (each.image, each.object) in still_failed)
-            if objects:
-                yield ImageClicks(image.image, objects)
+    failed = ((shard, row) for shard, row in newest_failures(parts) if wanted(row["error"]))
+    by_shard = (
+        (shard, {(row["image"], row["object"]) for _, row in rows})
+        for shard, rows in groupby(failed, key=itemgetter(0))
+    )
+
+    def images_of(shard_and_failed: tuple[int, set[tuple[str, str]]]) -> list[ImageClicks]:
+        shard, still_failed = shard_and_failed
+        planned = read_shard(parts.store, parts.attempts[0].plan, shard)
+        kept = (
+            (each.image, tuple(member for member in each.objects if (each.image, member.object) in still_failed))
+            for each in planned
+        )
+        return [ImageClicks(image, objects) for image, objects in kept if objects]
+
+    for images in in_order(images_of, by_shard):
+        yield from images
 
 
 def _root(number: int) -> str:

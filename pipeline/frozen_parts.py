@@ -10,12 +10,16 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import accumulate, groupby
+
+import pyarrow as pa
 
 from pipeline.failure import Failure
 from pipeline.parts import PART_NAME, ForeignPart, Row, error_of, part_key, read_part
 from pipeline.plan import Plan, read_shard
 from pipeline.provenance import read_provenance
+from pipeline.storage.read_ahead import in_order
 from pipeline.storage.store import Store
 
 # Version 0.1 wrote masks without a pixel as masks.
@@ -35,10 +39,11 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class AttemptParts:
-    """One attempt: its plan, and of each of its shards that had a part the part's size in bytes."""
+    """One attempt: its plan, of each of its shards that had a part the part's size in bytes, and when the last came."""
 
     plan: Plan
     sizes: Mapping[int, int]
+    newest: datetime | None = None
 
     @property
     def missing(self) -> list[str]:
@@ -71,12 +76,10 @@ def freeze_parts(store: Store, attempts: Sequence[Plan]) -> FrozenParts:
     Raises:
         ForeignPart: a part of a shard that no plan has.
     """
-    return FrozenParts(store, tuple(AttemptParts(plan, _listed(store, plan)) for plan in attempts))
+    return FrozenParts(store, tuple(_listed(store, plan) for plan in attempts))
 
 
-def newest_rows(
-    parts: FrozenParts, columns: Sequence[str] | None = None, against_plan: bool = False
-) -> Iterator[LabelledImage]:
+def newest_rows(parts: FrozenParts, columns: Sequence[str] | None = None) -> Iterator[LabelledImage]:
     """Every image that has rows, in the plan's order, with each object's row from its newest attempt.
 
     All attempts are sorted by image, so they are merged as they are read and memory does not grow with the run.
@@ -84,16 +87,14 @@ def newest_rows(
     Args:
         columns: what is needed besides image, object, area and error; None: every column. "provenance" gives each row
             its Provenance.
-        against_plan: compare every part with its shard's plan, object by object.
 
     Raises:
-        ForeignPart: a part that does not account for exactly its shard's objects.
-        PlanDamaged: a shard's plan is gone or is not the one that was sealed.
+        ForeignPart: a part that does not account for its shard's objects.
     """
     if columns is not None:
         columns = list(dict.fromkeys(["image", "object", "area", "error", *columns]))
-    first, *later = (_images(parts.store, attempt, columns, against_plan) for attempt in parts.attempts)
-    newer = [_Peekable(stream) for stream in later]
+    first, *later = (_images(parts.store, attempt, columns) for attempt in parts.attempts)
+    newer = [Peekable(stream) for stream in later]
     for image in first:
         by_object = {row["object"]: row for row in image.rows}
         for stream in newer:
@@ -102,36 +103,46 @@ def newest_rows(
         yield LabelledImage(image.id, list(by_object.values()))
 
 
-def _listed(store: Store, plan: Plan) -> dict[int, int]:
-    found = ((PART_NAME.search(entry.key), entry) for entry in store.listing(f"{plan.root}parts"))
-    sizes = {int(name[1]): entry.size for name, entry in found if name}
-    planned = {shard.index for shard in plan.shards}
-    if foreign := sorted(sizes.keys() - planned):
+def check_against_plan(store: Store, plan: Plan, shard: int, table: pa.Table) -> None:
+    """Raise ForeignPart where a part's `image` and `object` are not those of the shard's plan, in its order."""
+    planned = [(each.image, each.object) for image in read_shard(store, plan, shard) for each in image.objects]
+    if list(zip(table["image"].to_pylist(), table["object"].to_pylist(), strict=True)) != planned:
+        raise foreign_part(store, plan, shard, table.num_rows)
+
+
+def without_empty(row: Row) -> Row:
+    """The row; one of version 0.1 whose mask has no pixel as the failure that it is."""
+    return row | EMPTY if row["area"] == 0 else row
+
+
+def _listed(store: Store, plan: Plan) -> AttemptParts:
+    sizes: dict[int, int] = {}
+    newest: datetime | None = None
+    for entry in store.listing(f"{plan.root}parts"):
+        if name := PART_NAME.search(entry.key):
+            sizes[int(name[1])] = entry.size
+            newest = entry.modified if newest is None else max(newest, entry.modified)
+    if foreign := sorted(shard for shard in sizes if shard >= len(plan.shards)):
         key = store.url(part_key(plan.root, foreign[0]))
-        raise ForeignPart(f"{key}: is of no shard of the plan, which has {len(planned)}")
-    return sizes
+        raise ForeignPart(f"{key}: is of no shard of the plan, which has {len(plan.shards)}")
+    return AttemptParts(plan, sizes, newest)
 
 
-def _images(
-    store: Store, attempt: AttemptParts, columns: Sequence[str] | None, against_plan: bool
-) -> Iterator[LabelledImage]:
+def _images(store: Store, attempt: AttemptParts, columns: Sequence[str] | None) -> Iterator[LabelledImage]:
     plan = attempt.plan
     images_before = list(accumulate((shard.images for shard in plan.shards), initial=0))
     objects_before = list(accumulate((shard.objects for shard in plan.shards), initial=0))
-    for shard in sorted(attempt.sizes):
-        table = read_part(store, plan, shard, columns and [STORED_AS.get(name, name) for name in columns])
+    stored = columns and [STORED_AS.get(name, name) for name in columns]
+    shards = sorted(attempt.sizes)
+    tables = in_order(lambda shard: read_part(store, plan, shard, stored, attempt.sizes[shard]), shards)
+    for shard, table in zip(shards, tables, strict=True):
         rows: list[Row] = table.to_pylist()
         if columns and "provenance" in columns:
             _add_provenance(rows, table.schema.metadata, plan)
-        if against_plan:
-            _check_against_plan(store, plan, shard, rows)
-        for number, row in enumerate(rows, start=objects_before[shard] + 1):
-            row["id"] = number
-            if row["area"] == 0:
-                row.update(EMPTY)
+        rows = [without_empty(row) | {"id": number} for number, row in enumerate(rows, objects_before[shard] + 1)]
         images = [list(members) for _, members in groupby(rows, key=lambda row: str(row["image"]))]
         if (len(images), len(rows)) != (plan.shards[shard].images, plan.shards[shard].objects):
-            raise _foreign(store, plan, shard, len(rows))
+            raise foreign_part(store, plan, shard, len(rows))
         for number, members in enumerate(images, start=images_before[shard] + 1):
             yield LabelledImage(number, members)
 
@@ -142,19 +153,14 @@ def _add_provenance(rows: Sequence[Row], metadata: Mapping[bytes, bytes] | None,
         row["provenance"] = replace(of_part, clicks=row.pop("clicks_digest", None))
 
 
-def _check_against_plan(store: Store, plan: Plan, shard: int, rows: Sequence[Row]) -> None:
-    planned = [(each.image, each.object) for image in read_shard(store, plan, shard) for each in image.objects]
-    if [(row["image"], row["object"]) for row in rows] != planned:
-        raise _foreign(store, plan, shard, len(rows))
-
-
-def _foreign(store: Store, plan: Plan, shard: int, rows: int) -> ForeignPart:
+def foreign_part(store: Store, plan: Plan, shard: int, rows: int) -> ForeignPart:
+    """A part with so many rows that are not its shard's objects."""
     planned = plan.shards[shard].objects
     key = store.url(part_key(plan.root, shard))
     return ForeignPart(f"{key}: has {rows} rows that are not the {planned} objects of shard {shard}")
 
 
-class _Peekable:
+class Peekable:
     """A later attempt's images, each given up only when asked for."""
 
     def __init__(self, stream: Iterator[LabelledImage]) -> None:
@@ -162,6 +168,7 @@ class _Peekable:
         self._next = next(stream, None)
 
     def take(self, image: str) -> list[Row]:
+        """The rows of an image, none where it is not in this attempt; images are asked for in their order."""
         while self._next is not None and self._next.rows[0]["image"] < image:
             self._next = next(self._stream, None)  # of an image whose first part is lost
         if self._next is None or self._next.rows[0]["image"] != image:

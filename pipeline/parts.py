@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -22,7 +22,7 @@ from pipeline.clicks import ObjectClicks
 from pipeline.failure import Failure
 from pipeline.plan import ImageClicks, Plan, PlanMismatch
 from pipeline.provenance import clicks_digest, part_metadata
-from pipeline.storage.parquet import read_parquet
+from pipeline.storage.parquet import read_columns, read_parquet
 from pipeline.storage.store import Store
 
 ERROR = pa.struct(
@@ -123,10 +123,27 @@ def finished_shards(store: Store, plan: Plan) -> set[int]:
     return {int(name[1]) for name in names if name}
 
 
-def read_part(store: Store, plan: Plan, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
-    """One part's rows. Raises ForeignPart where it was written for another plan."""
+def read_part(
+    store: Store, plan: Plan, shard: int, columns: Sequence[str] | None = None, size: int | None = None
+) -> pa.Table:
+    """One part's rows. Raises ForeignPart where it was written for another plan.
+
+    Args:
+        columns: what is needed; None: every column.
+        size: of the part in bytes, as it was listed; of a large one then only these columns are fetched.
+    """
     key = part_key(plan.root, shard)
-    table = read_parquet(store.read(key), store.url(key), columns)
+    if columns is not None and size is not None:
+        table = read_columns(store, key, size, columns)
+    else:
+        table = read_parquet(store.read(key), store.url(key), columns)
+    check_plan(store, plan, shard, table)
+    return table
+
+
+def check_plan(store: Store, plan: Plan, shard: int, table: pa.Table) -> None:
+    """Raise ForeignPart where a part, as its metadata say, was written for another plan."""
+    key = part_key(plan.root, shard)
     metadata = table.schema.metadata or {}
     found = metadata.get(b"fingerprint", b"none").decode()
     if found != plan.fingerprint:
@@ -139,7 +156,6 @@ def read_part(store: Store, plan: Plan, shard: int, columns: Sequence[str] | Non
             f"{plan.shards_digest[:8]}): another driver planned this output at the same time, or it was planned anew; "
             "choose another output, or remove parts/ and start again"
         )
-    return table
 
 
 def committed_reasons(store: Store, plan: Plan, shard: int) -> Counter[str | None] | None:
@@ -149,14 +165,6 @@ def committed_reasons(store: Store, plan: Plan, shard: int) -> Counter[str | Non
     except FileNotFoundError:
         return None
     return Counter(error["reason"] if error else None for error in errors)
-
-
-def failures(store: Store, plan: Plan, shards: Iterable[int]) -> Iterator[Row]:
-    """The error rows of the given parts: shard, image, object, stage, reason, message, retryable."""
-    for shard in sorted(shards):
-        table = read_part(store, plan, shard, columns=["image", "object", "error"])
-        for row in table.filter(table["error"].is_valid()).to_pylist():
-            yield {"shard": shard, "image": row["image"], "object": row["object"]} | row["error"]
 
 
 def part_key(root: str, shard: int) -> str:

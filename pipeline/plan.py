@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -109,7 +110,7 @@ class Plan:
         """Images in all shards."""
         return sum(shard.images for shard in self.shards)
 
-    @property
+    @cached_property
     def shards_digest(self) -> str:
         """sha256 of what the shards hold: the same job cut into other shards has another."""
         return hashlib.sha256("".join(shard.sha256 for shard in self.shards).encode()).hexdigest()

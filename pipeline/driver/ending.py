@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +16,9 @@ from pipeline.driver.doubts import read_doubts, warnings, why_doubtful
 from pipeline.export.format import Options
 from pipeline.export.labels import labels_of_run
 from pipeline.export.one_pass import export_labels
-from pipeline.frozen_parts import FrozenParts, newest_rows
+from pipeline.frozen_parts import FrozenParts
+from pipeline.manifests.count import count_objects
+from pipeline.manifests.manifest import write_manifests
 from pipeline.storage.store import Store
 
 Outcome = Literal["complete", "too_many_failed", "complete_in_doubt", "aborted", "stopped_in_doubt", "stopped"]
@@ -63,7 +64,10 @@ def end_run(
     Raises:
         ForeignPart, PlanDamaged: a part does not account for exactly its shard's objects.
     """
-    objects, failed = _count(parts, against_plan=problem is None)
+    if problem is None:
+        write_manifests(parts)
+    counted = count_objects(parts, against_plan=problem is None)
+    objects, failed = counted.objects, counted.failed
     exports: list[str] = []
     if problem is None and not parts.missing:
         exports = _export(job, parts)
@@ -106,15 +110,6 @@ def _outcome(
         f"{number / objects:.1%} of {objects} objects failed; allowed: {allowed:.1%} (limits.max_failed_share). "
         "--retry-failed tries again what may pass, --accept-failures records that they may stay so"
     )
-
-
-def _count(parts: FrozenParts, against_plan: bool) -> tuple[int, dict[str, int]]:
-    """Objects that have their row, and of those the failed ones by reason."""
-    objects, failed = 0, Counter[str]()
-    for image in newest_rows(parts, [], against_plan):
-        objects += len(image.rows)
-        failed.update(row["error"]["reason"] for row in image.rows if row["error"])
-    return objects, dict(failed.most_common())
 
 
 def _write_run_json(job: Job, parts: FrozenParts, result: RunResult, began: datetime) -> None:

@@ -8,7 +8,6 @@ import os
 import platform
 import threading
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,8 +18,8 @@ from pipeline.describe import describe
 from pipeline.driver.doubts import Doubts, write_doubts
 from pipeline.driver.stages import write_stages
 from pipeline.driver.suspicions import Suspicions, write_suspicions
-from pipeline.frozen_parts import freeze_parts, newest_rows
-from pipeline.parts import PART_NAME
+from pipeline.frozen_parts import freeze_parts
+from pipeline.manifests.count import count_objects
 from pipeline.plan import Plan
 from pipeline.storage.store import Store
 from pipeline.tasks import Progress
@@ -28,7 +27,6 @@ from pipeline.tasks import Progress
 HEARTBEAT_KEY = "status/heartbeat.json"
 HEARTBEAT_EVERY_S = 10.0
 ALIVE_WITHIN_S = 60.0
-EXAMPLES = 3
 
 log = logging.getLogger("m2n2.run")
 
@@ -164,31 +162,19 @@ def read_status(store: Store) -> Status | None:
     attempts = all_attempts(store)
     if not attempts:
         return None
-    done, last_part = 0, None
-    for plan in attempts:
-        parts = [entry for entry in store.listing(f"{plan.root}parts") if PART_NAME.search(entry.key)]
-        done += len(parts)
-        last_part = max([entry.modified for entry in parts] + ([last_part] if last_part else []), default=None)
-    failed, examples, objects = Counter[str](), dict[str, list[str]](), 0
-    for image in newest_rows(freeze_parts(store, attempts), []):
-        objects += len(image.rows)
-        for row in image.rows:
-            if row["error"]:
-                failed[row["error"]["reason"]] += 1
-                shown = examples.setdefault(row["error"]["reason"], [])
-                if len(shown) < EXAMPLES:
-                    shown.append(row["error"]["message"])
+    parts = freeze_parts(store, attempts)
+    counted = count_objects(parts)
     heartbeat, outcome = _json(store, HEARTBEAT_KEY), _json(store, "run.json")
     return Status(
         shards_total=sum(len(plan.shards) for plan in attempts),
-        shards_done=done,
+        shards_done=sum(len(attempt.sizes) for attempt in parts.attempts),
         objects_total=attempts[0].objects,
-        objects_done=objects,
-        failed=dict(failed.most_common()),
-        examples=examples,
+        objects_done=counted.objects,
+        failed=counted.failed,
+        examples=counted.examples,
         heartbeat=heartbeat,
         driver_alive=_is_alive(heartbeat),
-        last_part=last_part,
+        last_part=max(filter(None, (attempt.newest for attempt in parts.attempts)), default=None),
         outcome=outcome["outcome"] if outcome else None,
     )
 

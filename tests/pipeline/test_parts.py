@@ -12,12 +12,12 @@ from pipeline.attempts import all_attempts, plan_retry
 from pipeline.config import Job, parse_job
 from pipeline.failure import Failure
 from pipeline.frozen_parts import FrozenParts, freeze_parts, newest_rows
+from pipeline.manifests.count import newest_failures
 from pipeline.parts import (
     ForeignPart,
     Row,
     commit_part,
     error_row,
-    failures,
     finished_shards,
     mask_row,
     part_key,
@@ -69,7 +69,8 @@ def test_a_part_holds_what_was_committed(job: Job, plan: Plan) -> None:
     assert stored[0]["area"] == 8
     assert coco_mask.decode(stored[0]["rle"]).sum() == 8
     assert stored[1]["error"] == {"stage": "segment", "reason": "internal", "message": "it broke", "retryable": True}
-    assert [row["object"] for row in failures(job.output_store, plan, [0])] == ["1", "1"]
+    parts = freeze_parts(job.output_store, [plan])
+    assert [(shard, row["object"]) for shard, row in newest_failures(parts)] == [(0, "1"), (0, "1")]
 
 
 def test_a_second_worker_on_the_same_shard_is_harmless(job: Job, plan: Plan) -> None:

@@ -131,6 +131,7 @@ def test_storage_that_replaces_objects_is_a_warning(
     job: Job, plan: Plan, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     make_parts(job.output_store, plan)
+    (Path(job.output) / "manifests").mkdir()
     monkeypatch.setattr("pipeline.storage.store.create_file", lambda path, data: path.write_bytes(data) > 0)
     run(job, plan=plan)
     (warning,) = (record.message for record in caplog.records if record.levelname == "WARNING")

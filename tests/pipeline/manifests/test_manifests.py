@@ -1,0 +1,134 @@
+"""Manifests: what was counted once is not read again, and nothing that is counted from them differs from the parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.attempts import all_attempts, plan_retry
+from pipeline.config import Job, parse_job
+from pipeline.driver.progress import read_status
+from pipeline.frozen_parts import FrozenParts, freeze_parts
+from pipeline.manifests import manifest
+from pipeline.manifests.count import count_objects, newest_failures
+from pipeline.manifests.manifest import manifest_key, write_manifests
+from pipeline.parts import ForeignPart, part_key
+from pipeline.plan import Plan, find_or_make_plan
+from pipeline.storage.store import Store
+from tests.pipeline.make_data import put_dataset
+from tests.pipeline.make_parts import make_part, make_parts
+
+FAILED = ("0001.png", "0002.png", "0005.png")
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    monkeypatch.setattr(manifest, "SHARDS_A_MANIFEST", 2)
+    return parse_job(put_dataset(Store(str(tmp_path)), images=10), "job")
+
+
+@pytest.fixture
+def plan(job: Job) -> Plan:
+    """Of five shards with two images, four objects each."""
+    return find_or_make_plan(job)
+
+
+def frozen(job: Job) -> FrozenParts:
+    return freeze_parts(job.output_store, all_attempts(job.output_store))
+
+
+def names(store: Store, folder: str = "manifests") -> list[str]:
+    return [entry.key.rpartition("/")[2] for entry in store.listing(folder)]
+
+
+def keys_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys that are read from now on."""
+    keys: list[str] = []
+    read = Store.read
+
+    def noting(self: Store, key: str) -> bytes:
+        keys.append(key)
+        return read(self, key)
+
+    monkeypatch.setattr(Store, "read", noting)
+    return keys
+
+
+def test_only_whole_blocks_get_a_manifest_and_each_once(job: Job, plan: Plan) -> None:
+    store = job.output_store
+    for shard in (0, 1, 2, 4):
+        make_part(store, plan, shard)
+    write_manifests(frozen(job))
+    assert names(store) == ["shards-00000-00002.parquet", "shards-00004-00005.parquet"]
+    first = store.info(manifest_key(plan, 0))
+    make_part(store, plan, 3)
+    write_manifests(frozen(job))
+    assert names(store)[1] == "shards-00002-00004.parquet"
+    assert store.info(manifest_key(plan, 0)) == first
+
+
+def test_status_reads_manifests_and_of_parts_only_the_tail(
+    job: Job, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = job.output_store
+    for shard in (0, 1, 2):
+        make_part(store, plan, shard, FAILED)
+    before = read_status(store)
+    write_manifests(frozen(job))
+    keys = keys_read(monkeypatch)
+    assert read_status(store) == before
+    assert [key for key in keys if "parts/" in key] == [part_key("", 2)]
+    assert before is not None
+    assert (before.objects_done, before.failed) == (12, {"image_undecodable": 6})
+    assert before.examples == {"image_undecodable": ["torn"] * 3}
+
+
+def test_what_is_tried_again_is_the_same_with_manifests_and_without(
+    job: Job, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = job.output_store
+    make_parts(store, plan, FAILED)
+    again = plan_retry(frozen(job), lambda error: True, 2)
+    assert again is not None
+    make_part(store, again, 0, FAILED[:1])  # one image fails again, one has its masks now, one is not yet done
+    without = list(newest_failures(frozen(job)))
+    assert {row["image"] for _, row in without} == {FAILED[0], FAILED[2]}
+    counted = count_objects(frozen(job))
+    assert (counted.objects, counted.failed) == (20, {"image_undecodable": 4})
+    make_part(store, again, 1)
+    write_manifests(frozen(job))
+    assert names(store, "attempts/2/manifests") == ["shards-00000-00002.parquet"]
+    keys = keys_read(monkeypatch)
+    assert count_objects(frozen(job), against_plan=True).failed == {"image_undecodable": 2}
+    assert not [key for key in keys if "parts/" in key]
+
+
+def test_a_manifest_is_made_only_of_what_was_planned(job: Job, plan: Plan) -> None:
+    store = job.output_store
+    make_parts(store, plan)
+    store.put(part_key("", 1), store.read(part_key("", 0)))
+    with pytest.raises(ForeignPart, match=r"shard-00001\.parquet: has 4 rows that are not the 4 objects of shard 1"):
+        write_manifests(frozen(job))
+    assert names(store) == []
+
+
+def test_a_manifest_of_another_plan_is_refused(job: Job, plan: Plan, tmp_path: Path) -> None:
+    other = job.model_copy(update={"output": str(tmp_path / "other"), "shard_images": 1})
+    make_parts(other.output_store, find_or_make_plan(other))
+    write_manifests(frozen(other))
+    make_parts(job.output_store, plan)
+    job.output_store.put(manifest_key(plan, 0), other.output_store.read(manifest_key(plan, 0)))
+    with pytest.raises(ForeignPart, match="shards-00000-00002"):
+        count_objects(frozen(job))
+
+
+def test_a_part_that_is_another_than_its_manifest_says_is_read_itself(job: Job, plan: Plan) -> None:
+    store = job.output_store
+    make_parts(store, plan)
+    write_manifests(frozen(job))
+    (Path(job.output) / part_key("", 0)).unlink()
+    make_part(store, plan, 0, ["0000.png", "0001.png"])
+    assert count_objects(frozen(job)).failed == {"image_undecodable": 4}
+    (Path(job.output) / part_key("", 0)).unlink()
+    assert count_objects(frozen(job)).objects == 16  # it is missing, whatever the manifest says
