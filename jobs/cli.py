@@ -28,6 +28,7 @@ from jobs.commands.looking.review import review
 from jobs.commands.looking.ui import ui
 from jobs.commands.nightly import nightly
 from jobs.commands.operator.abandon import abandon
+from jobs.commands.operator.doctor import doctor
 from jobs.commands.operator.skip import skip
 from jobs.commands.operator.unlock import unlock
 from jobs.commands.plan import plan
@@ -103,6 +104,7 @@ def m2n2(
 app.command()(init)
 app.add_typer(clicks, name="clicks")
 app.command()(plan)
+app.command()(doctor)
 app.command()(label)
 app.command()(submit)
 app.command()(nightly)
