@@ -40,7 +40,7 @@ def read_cvat(source: Source) -> Iterator[Item]:
                     yield from _objects(source, element, f"{source.address}, image {number}")
                     number += 1
                     root.clear()  # or all images would stay in memory
-        except (ParseError, DefusedXmlException, ValueError) as error:
+        except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
             if isinstance(error, InvalidClicks):
                 raise
             raise InvalidClicks(f"{source.address}: not readable as XML after {number} images: {error}") from error

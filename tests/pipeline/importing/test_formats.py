@@ -178,6 +178,7 @@ def test_boxes_of_a_detector_in_fractions(tmp_path: Path) -> None:
         ),
         ("cvat", "<annotations><image/></annotations>", "image 0: name: found None; allowed: a text that is not empty"),
         ("cvat", '<!DOCTYPE x [<!ENTITY a "b">]><annotations/>', "not readable as XML after 0 images: Entities"),
+        ("cvat", '<?xml version="1.0" encoding="utf-7e"?><annotations/>', "0 images: unknown encoding: utf-7e"),
         ("cvat", "<svg/>", "found <svg>; allowed: <annotations>"),
         ("via", "{}", "found no image with regions"),
         ("csv", "a.png,1,2,3\n", "as the first line, which has numbers; allowed: a header"),
