@@ -16,21 +16,27 @@ import torch
 from m2n2.settings import Settings
 from m2n2.transition import TransitionOperator
 
+# Steps on a GPU between two questions whether all cells have crossed: each makes the host wait for the device. Steps in
+# between change no cell that has crossed.
+LOOK_EVERY = 8
+
 
 def markov_maps(operator: TransitionOperator, starts_PN: torch.Tensor, settings: Settings) -> torch.Tensor:
     """Markov-maps of all start states: (P, N) float32 on the operator's device."""
     tau = settings.markov_threshold
+    look_every = _look_every(starts_PN.device)
     state_PN = starts_PN
     map_PN = torch.full_like(state_PN, float(settings.markov_max_steps))
     map_PN[state_PN > tau] = 0.0
     open_PN = state_PN <= tau
     active_P = torch.arange(len(state_PN), device=state_PN.device)
     for step in range(settings.markov_max_steps):
-        still_open = open_PN.any(dim=1)
-        if not bool(still_open.all()):
-            active_P, state_PN, open_PN = active_P[still_open], state_PN[still_open], open_PN[still_open]
-        if len(active_P) == 0:
-            break
+        if step % look_every == 0:
+            still_open = open_PN.any(dim=1)
+            if not bool(still_open.all()):
+                active_P, state_PN, open_PN = active_P[still_open], state_PN[still_open], open_PN[still_open]
+            if len(active_P) == 0:
+                break
         before_PN = state_PN
         state_PN = operator.step(before_PN)
         state_PN /= state_PN.amax(dim=1, keepdim=True)
@@ -40,6 +46,10 @@ def markov_maps(operator: TransitionOperator, starts_PN: torch.Tensor, settings:
         map_PN[active_P] = torch.where(crossing_PN, value_PN, map_PN[active_P])
         open_PN &= ~crossing_PN
     return map_PN
+
+
+def _look_every(device: torch.device) -> int:
+    return 1 if device.type == "cpu" else LOOK_EVERY
 
 
 def start_states(pixels: list[tuple[int, int]], image_size: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:

@@ -22,6 +22,7 @@ from numba import njit
 
 from m2n2.errors import InvalidAttention
 from m2n2.kernels.fast_exponential import exp2, log2
+from m2n2.kernels.gpu.choice import uses_triton
 from m2n2.kernels.parallel import run_parallel, strips
 from m2n2.kernels.thin_product import thin_product
 from m2n2.settings import Settings
@@ -54,6 +55,10 @@ class TransitionOperator:
 
     def step(self, states_PN: torch.Tensor) -> torch.Tensor:
         """One step of the chain for all points: `states @ P`, float32."""
+        if uses_triton(self.kernel.device):
+            from m2n2.kernels.gpu.thin_product import thin_product as on_gpu  # installed only where there is a GPU
+
+            return on_gpu(states_PN, self.row_scale, self.kernel, self.column_scale)
         scaled_PN = states_PN * self.row_scale
         if self.kernel.dtype == torch.float32:
             product_PN = _product(scaled_PN, self.kernel)
@@ -89,7 +94,7 @@ def _balanced(kernel_NN: torch.Tensor, settings: Settings) -> TransitionOperator
     With a tolerance the rounds are accelerated: log c is the fixed point of a smooth map, which Anderson's method
     reaches in about a quarter of the rounds. Without one, as in the reference, all rounds are run plainly.
     """
-    sweep = _sweep_cpu if kernel_NN.device.type == "cpu" else _sweep_torch
+    sweep = _sweep_of(kernel_NN.device)
     next_position: _NextPosition = _Anderson() if settings.sinkhorn_tolerance > 0 else _plain_step
     ones_N = torch.ones(len(kernel_NN), dtype=torch.float64, device=kernel_NN.device)
     row_scale_N, column_sum_N = sweep(kernel_NN, ones_N)
@@ -112,6 +117,14 @@ def _balanced(kernel_NN: torch.Tensor, settings: Settings) -> TransitionOperator
             return TransitionOperator(kernel_NN, row_scale_N.float(), column_scale_N.float(), rounds, residual)
         plain_N = log_scale_N + change_N
         log_scale_N = next_position(log_scale_N, change_N)
+
+
+def _sweep_of(device: torch.device) -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+    if uses_triton(device):
+        from m2n2.kernels.gpu.sinkhorn_sweep import sinkhorn_sweep
+
+        return sinkhorn_sweep
+    return _sweep_cpu if device.type == "cpu" else _sweep_torch
 
 
 def _plain_step(position_N: torch.Tensor, change_N: torch.Tensor) -> torch.Tensor:

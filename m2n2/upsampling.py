@@ -20,6 +20,7 @@ import torch
 from numba import njit
 
 from m2n2.kernels.fast_exponential import exp2
+from m2n2.kernels.gpu.choice import uses_triton
 from m2n2.kernels.parallel import run_parallel, strips
 from m2n2.settings import Settings
 
@@ -33,7 +34,7 @@ NO_WEIGHT_LOG2 = np.float32(-1e6)
 def upsample(maps_Phw: torch.Tensor, image_HW3: np.ndarray, settings: Settings) -> np.ndarray:
     """Upsample low-resolution maps guided by the image, each divided by its maximum: (P, H, W) float32.
 
-    Runs in numba on the CPU and in torch on the device of the maps anywhere else.
+    Runs in numba on the CPU, and on a GPU in torch or, where it is asked for, in Triton (m2n2/kernels/gpu).
     """
     smoothed_PHW = weighted_means(maps_Phw, image_HW3, settings)
     largest_P = smoothed_PHW.max(axis=(1, 2))
@@ -48,12 +49,14 @@ def weighted_means(maps_Phw: torch.Tensor, image_HW3: np.ndarray, settings: Sett
     bilinear_PHW = torch.nn.functional.interpolate(
         maps_Phw[:, None], size=image_HW3.shape[:2], mode="bilinear", align_corners=False
     )[:, 0]
-    offsets = _Offsets.within(image_HW3.shape[:2], maps_Phw.shape[1:], settings)
+    offsets = Offsets.within(image_HW3.shape[:2], maps_Phw.shape[1:], settings)
+    if uses_triton(maps_Phw.device):
+        return _smooth_triton(bilinear_PHW, image_HW3, offsets)
     return (_smooth_cpu if maps_Phw.device.type == "cpu" else _smooth_torch)(bilinear_PHW, image_HW3, offsets)
 
 
 @dataclass(frozen=True)
-class _Offsets:
+class Offsets:
     """Which offsets are summed, and their weights as powers of two.
 
     Attributes:
@@ -69,7 +72,8 @@ class _Offsets:
     colour_log2: float
 
     @classmethod
-    def within(cls, image_size: tuple[int, ...], grid: tuple[int, ...], settings: Settings) -> _Offsets:
+    def within(cls, image_size: tuple[int, ...], grid: tuple[int, ...], settings: Settings) -> Offsets:
+        """Of an image of (H, W) pixels over a grid of (h, w) cells."""
         sigmas = [settings.spatial_sigma_cells * pixels / cells for pixels, cells in zip(image_size, grid, strict=True)]
         furthest_y, furthest_x = (int(settings.truncation_sigmas * sigma) for sigma in sigmas)
         dy_K = np.arange(-furthest_y, furthest_y + 1)
@@ -84,7 +88,7 @@ class _Offsets:
         )
 
 
-def _smooth_cpu(bilinear_PHW: torch.Tensor, image_HW3: np.ndarray, offsets: _Offsets) -> np.ndarray:
+def _smooth_cpu(bilinear_PHW: torch.Tensor, image_HW3: np.ndarray, offsets: Offsets) -> np.ndarray:
     margin = int(offsets.reach.max())
     margins = ((0, 0), (0, 0), (margin, margin + OFFSETS_AT_ONCE - 1))
     padded_PHX = np.pad(bilinear_PHW.numpy(), margins)
@@ -109,7 +113,7 @@ def _smooth_cpu(bilinear_PHW: torch.Tensor, image_HW3: np.ndarray, offsets: _Off
     return result_PHW
 
 
-def _smooth_torch(bilinear_PHW: torch.Tensor, image_HW3: np.ndarray, offsets: _Offsets) -> np.ndarray:
+def _smooth_torch(bilinear_PHW: torch.Tensor, image_HW3: np.ndarray, offsets: Offsets) -> np.ndarray:
     """One iteration a row of offsets and block of image rows; a window of dx is a view, nothing is copied for it."""
     device = bilinear_PHW.device
     count, height, width = bilinear_PHW.shape
@@ -136,6 +140,17 @@ def _smooth_torch(bilinear_PHW: torch.Tensor, image_HW3: np.ndarray, offsets: _O
             numerator_PHW[:, first:last] += (near_PHWD * weights_HWD).sum(dim=3)
     result_PHW: np.ndarray = (numerator_PHW / weight_HW).cpu().numpy()
     return result_PHW
+
+
+def _smooth_triton(bilinear_PHW: torch.Tensor, image_HW3: np.ndarray, offsets: Offsets) -> np.ndarray:
+    from m2n2.kernels.gpu.upsampling import joint_bilateral  # Triton is installed only where there is a GPU
+
+    device = bilinear_PHW.device
+    image, dy, reach = (torch.from_numpy(a).to(device) for a in (image_HW3, offsets.dy, offsets.reach))
+    spatial_log2 = torch.from_numpy(offsets.spatial_log2).to(device)
+    means_PHW = joint_bilateral(bilinear_PHW, image, dy.int(), reach.int(), spatial_log2, offsets.colour_log2)
+    smoothed_PHW: np.ndarray = means_PHW.cpu().numpy()
+    return smoothed_PHW
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")

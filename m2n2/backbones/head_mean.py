@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from m2n2.kernels.gpu.choice import uses_triton
+
 # Logits of one chunk of rows of one head. On a CPU they should stay in its cache, on a GPU in the second level of its
 # cache, 40 MB and more; the number for GPUs is reckoned, not measured.
 CHUNK_BYTES_CPU = 8 << 20
@@ -25,6 +27,11 @@ def add_head_mean(
         scale: factor of the logits, usually 1/√d.
         weight: factor of the whole mean.
     """
+    if uses_triton(total.device):
+        from m2n2.kernels.gpu.head_mean import add_head_mean as on_gpu  # installed only where there is a GPU
+
+        on_gpu(total, query, key, scale, weight)
+        return
     heads, cells, _ = query.shape
     key_count = key.shape[1]
     queries = query.float() * scale

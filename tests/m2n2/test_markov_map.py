@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from m2n2 import Settings
+from m2n2 import markov_map as module
 from m2n2.markov_map import markov_maps, start_states
 from m2n2.transition import transition_operator
 from tests.m2n2 import oracle, synthetic
@@ -41,6 +43,17 @@ def test_a_point_gets_the_same_map_alone_and_in_a_batch() -> None:
     together = markov_maps(operator, starts, Settings())
     alone = torch.cat([markov_maps(operator, starts[p : p + 1], Settings()) for p in range(3)])
     assert torch.equal(together, alone)
+
+
+@pytest.mark.parametrize("steps", [5, 1000])
+def test_looking_at_times_whether_all_have_crossed_changes_nothing(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    attention = synthetic.attention(np.random.default_rng(1), (7, 5)).reshape(35, 35)
+    operator = transition_operator(torch.from_numpy(attention), Settings(), overwrite=False)
+    starts = torch.from_numpy(start_states([(3, 4), (20, 9), (0, 0)], (25, 30), (7, 5)))
+    settings = Settings(markov_max_steps=steps)
+    expected = markov_maps(operator, starts, settings)
+    monkeypatch.setattr(module, "_look_every", lambda device: 8)
+    assert torch.equal(markov_maps(operator, starts, settings), expected)
 
 
 def test_cells_never_reached_get_the_most_steps() -> None:

@@ -1,0 +1,1 @@
+"""Triton kernels: what the torch forms compute, with each large tensor read once. Never run on a GPU yet."""
