@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-faults test-slow test-importers clean
+.PHONY: demo test test-faults test-slow test-ui test-importers clean
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -25,6 +25,12 @@ test-faults: .venv/.installed
 
 test-slow: .venv/.installed
 	$(BIN)/python -m pytest -m slow
+
+# The page of `m2n2 ui` in a browser: Debian's chromium where it is installed, else Playwright's own.
+test-ui: .venv/.installed
+	$(BIN)/python -m pip install --quiet -e '.[test-ui]'
+	command -v chromium >/dev/null || $(BIN)/python -m playwright install --with-deps chromium
+	$(BIN)/python -m pytest -m browser tests/browser
 
 # Other tools' importers, each in an environment of its own below .importers/; writes the table of docs/exports.md.
 test-importers: .venv/.installed

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PREVIEW_PIXELS = 60_000  # 15 a cell of a 64 x 64 grid
 CURVE_POINTS = 256
-BEHIND = 10  # niceness of making scenes ready: whoever clicks on one that is ready comes first
+BEHIND = 5  # niceness of making scenes ready: whoever clicks on one that is ready comes first
 
 log = logging.getLogger("m2n2.ui")
 

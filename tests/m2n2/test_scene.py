@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from m2n2 import Prompt, Scene, Settings, joint_reading
 from m2n2 import scene as module
 from m2n2.errors import InvalidAttention, InvalidImage, InvalidPrompt, OperatorReleased
+from m2n2.full_size import working_image
 from tests.m2n2 import oracle, synthetic
 
 
@@ -298,3 +299,28 @@ def test_masks_at_a_time_are_those_of_one_call_and_few_are_made_ahead(
     assert len(made) == ahead
     for one, other in zip([first, *masks], together, strict=True):
         np.testing.assert_array_equal(one.mask, other.mask)
+
+
+class TestReduced:
+    """A smaller copy of the image, on the same operator."""
+
+    def test_it_is_the_scene_of_the_smaller_image(self) -> None:
+        rng = np.random.default_rng(3)
+        image, attention = synthetic.image(rng, (40, 50)), synthetic.attention(rng, (6, 7))
+        small = Scene(image, attention).reduced(500)
+        width, height = small.size
+        assert (width, height) == (25, 20)
+        mask = small.segment([Prompt([(12, 10)])])[0]
+        alone = Scene(working_image(image, 500), attention).segment([Prompt([(12, 10)])])[0]
+        assert mask.mask.shape == (20, 25)
+        assert np.array_equal(mask.mask, alone.mask)
+
+    def test_what_is_clicked_on_one_of_them_is_not_on_the_other(self) -> None:
+        scene = make_scene()
+        small = scene.reduced(500)
+        before = small.size_bytes
+        scene.segment([Prompt([(10, 10)])])
+        assert small.size_bytes == before
+        assert scene.size_bytes > before
+        with pytest.raises(InvalidPrompt, match="25 x 20"):
+            small.segment([Prompt([(40, 30)])])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,6 +55,10 @@ def ui(
         raise InvalidJob(f"{images}: there is no such folder")
     listening = bind(host, port)
     about = {"images": images, "clicks": str(clicks), "output": output}
-    with Page(job, clicks.expanduser().resolve(), Store(output, job.storage) if output else None) as page:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that files are written at this end, too
+    with (
+        Page(job, clicks.expanduser().resolve(), Store(output, job.storage) if output else None) as page,
+        suppress(KeyboardInterrupt),  # how a page is ended
+    ):
         serve(page, about, listening, say)
     return COMPLETE

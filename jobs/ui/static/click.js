@@ -2,12 +2,14 @@
 
 import { askForMask, colourOf } from "./masks.js";
 import { photoOf } from "./photos.js";
-import { ask, send } from "./server.js";
+import { Looking } from "./look.js";
+import { ask } from "./server.js";
 
 export class Clicking {
   // `page` has stage, outbox, list and the functions say, changed, broken.
   constructor(page) {
     this.page = page;
+    this.looking = new Looking(page.preparing);
     this.image = null;
     this.objects = [];
     this.active = null;
@@ -15,15 +17,18 @@ export class Clicking {
     this.category = "object";
   }
 
-  async open(image, ahead, place) {
+  async open(image, aheadOf, place) {
     const opened = this.opened = (this.opened ?? 0) + 1;
     Object.assign(this, { image, place, objects: [], active: null, loaded: false });
     this.page.stage.show({ photo: null, map: null, objects: [] }, false);
     this.page.broken(null);
     this.page.changed();
-    this.looking = null;
-    this.look(image, ahead).catch(() => {});
+    this.looking.begin(image);
     try {
+      const ahead = await aheadOf();
+      if (opened !== this.opened) return;
+      this.looking.begin(image, ahead);
+      this.looking.ready().catch(() => {});
       const [about, photo] = await Promise.all([ask("/api/image", { image }), photoOf(image)]);
       if (opened !== this.opened) return;
       this.objects = about.objects.map((each, number) => ({ ...each, colour: colourOf(number), thresholds: [] }));
@@ -35,7 +40,7 @@ export class Clicking {
       for (const each of this.objects) this.renew(each);
       if (ahead.length) photoOf(ahead[0]).catch(() => {});
     } catch (error) {
-      if (opened === this.opened) this.page.broken(error, () => this.open(image, ahead, place));
+      if (opened === this.opened) this.page.broken(error, () => this.open(image, aheadOf, place));
     }
   }
 
@@ -47,23 +52,16 @@ export class Clicking {
     }
   }
 
-  look(image, ahead = []) {
-    if (!this.looking) {
-      const looking = this.looking = send("/api/look", { image, ahead });
-      const shown = setTimeout(() => this.page.preparing(image, true), 250);
-      const over = () => { clearTimeout(shown); this.page.preparing(image, false); };
-      looking.then(over, over);
-      looking.catch(() => { if (this.looking === looking) this.looking = null; });
-    }
-    return this.looking;
-  }
-
   renew(object) {
     const { image } = this;
-    let asked = 0;
-    // The first time the image is being made ready; later it may have been forgotten meanwhile.
-    const ready = () => { if (asked++ && this.image === image) this.looking = null; return this.look(image); };
-    askForMask(image, object, ready, () => { if (this.image === image) this.page.changed(); }, (error) => this.page.say(error.message, true));
+    const shows = () => { if (this.image === image) this.page.changed(); };
+    askForMask(image, object, this.looking, shows, (error) => this.page.say(error.message, true));
+  }
+
+  // The server is there again: what it was asked for last was not answered.
+  goOn() {
+    this.looking.again();
+    for (const each of this.objects) if (each.clicks.length && !each.exact) this.renew(each);
   }
 
   add(x, y, onObject) {

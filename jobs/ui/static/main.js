@@ -15,6 +15,7 @@ const state = { mode: "click", writes: true, about: {}, status: {}, map: false, 
 const outbox = new Outbox((waiting, error) => {
   state.unsent = waiting;
   state.lost = error instanceof Lost;
+  state.wasLost ||= state.lost;
   if (error && !state.lost) say(error.message, true);
   showSaved();
 });
@@ -52,7 +53,7 @@ const list = new LongList(at("list"), {
     badge: row.done ? `✓ ${row.objects || ""}` : row.objects ? String(row.objects) : "",
     kind: row.done ? "done" : "",
   }),
-  choose: async (row, place) => clicking.open(row.image, await ahead(list, place, (each) => each.image), place),
+  choose: (row, place) => clicking.open(row.image, () => ahead(list, place, (each) => each.image), place),
   failed: (error) => say(error.message, true),
 });
 
@@ -64,14 +65,16 @@ const queue = new LongList(at("queue"), {
   },
   describe: (row) => ({
     picture: row.image,
-    name: `${row.category} ${row.object}`,
+    name: titleOf(row),
     sub: row.reasons.map((reason) => reason.replaceAll("_", " ")).join(", ") || row.image,
     badge: { accept: "✓", reject: "✕" }[row.verdict] ?? (row.score === null ? "" : row.score.toFixed(2)),
     kind: row.verdict ?? "",
   }),
-  choose: async (row, place) => reviewing.open(row, place, await ahead(queue, place, (each) => each.image)),
+  choose: (row, place) => reviewing.open(row, place, () => ahead(queue, place, (each) => each.image)),
   failed: (error) => say(error.message, true),
 });
+
+const titleOf = ({ category, object }) => (category === object ? object : `${category} ${object}`);
 
 // The images that come next, each once and none of them this one.
 async function ahead(of, place, imageOf) {
@@ -199,7 +202,7 @@ function fillCard(card, object, active) {
 
 function paintReview() {
   const { row, active } = reviewing;
-  at("review-object").textContent = row ? `${row.category} ${row.object}` : "";
+  at("review-object").textContent = row ? titleOf(row) : "";
   const score = row && row.score !== null ? ` Score ${row.score.toFixed(2)}.` : "";
   const said = row?.verdict ? ` ${row.verdict === "accept" ? "Accepted" : `Rejected: ${row.said}`}.` : "";
   at("review-why").textContent = row ? reviewing.why() + score + said : "";
@@ -215,7 +218,7 @@ async function showMap() {
   state.mapOf = wanted;
   if (!wanted) return stage.show({ map: null }, false);
   try {
-    await current().look(current().image);
+    await current().looking.ready();
     const map = await createImageBitmap(await ask("/api/map", { image: current().image, x: last[0], y: last[1] }));
     if (state.mapOf === wanted) stage.show({ map }, false);
   } catch (error) { state.mapOf = ""; say(error.message, true); }
@@ -231,7 +234,7 @@ async function showCurve() {
   state.curveOf = wanted;
   if (!wanted) return drawCurve(at("curve"), { thresholds: [], scores: [] });
   try {
-    await current().look(current().image);
+    await current().looking.ready();
     const curve = await ask("/api/curve", { image: current().image, x: last[0], y: last[1] });
     if (state.curveOf === wanted) drawCurve(at("curve"), curve, taken);
   } catch (error) { state.curveOf = ""; say(error.message, true); }
@@ -276,13 +279,19 @@ function broken(error, retry) {
 }
 
 function preparing(image, busy) {
-  if (image !== current().image && busy) return;
+  if (image !== current().image) return;
   state.note = busy ? (state.status.model === "loading" ? "Loading the model …" : "Making the image ready …") : "";
   at("stage-note").textContent = state.note;
   at("stage-note").hidden = !state.note;
 }
 
 function heard(event) {
+  if (state.wasLost) {
+    state.lost = state.wasLost = false;
+    say("The server is back.");
+    outbox.flush();
+    for (const each of [clicking, reviewing]) each.goOn();
+  }
   if (event.type === "role") {
     state.writes = event.writes;
     at("other-tab").hidden = event.writes;
@@ -290,7 +299,6 @@ function heard(event) {
   }
   const before = state.status;
   state.status = event;
-  if (state.lost) { state.lost = false; say("The server is back."); clicking.looking = reviewing.looking = null; outbox.flush(); }
   if (event.review === "ready" && before.review !== "ready" && state.mode === "review") queue.load().then(openFirstUndecided);
   if (event.model !== before.model && event.model !== "ready" && event.model !== "loading") say(`No masks: ${event.model}. Clicks are saved all the same.`, true);
   if (event.review && !["ready", "sorting"].includes(event.review) && event.review !== before.review) say(`No review: ${event.review}`, true);
@@ -310,7 +318,7 @@ function heard(event) {
 function listen() {
   const events = new EventSource(`/api/events?tab=${tab}`);
   events.onmessage = (message) => heard(JSON.parse(message.data));
-  events.onerror = () => { state.lost = true; showSaved(); };
+  events.onerror = () => { state.lost = state.wasLost = true; showSaved(); };
 }
 
 const click = (onObject) => () => stage.clickCross(onObject);

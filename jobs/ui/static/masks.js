@@ -24,8 +24,8 @@ function tinted(shape, colour) {
   return canvas;
 }
 
-// `object` has name, clicks and colour; gets mask, score, thresholds. `ready()` waits until the image can be clicked on.
-export function askForMask(image, object, ready, changed, failed) {
+// `object` has name, clicks and colour; gets mask, score, thresholds. `looking` waits until the image can be clicked on.
+export function askForMask(image, object, looking, changed, failed) {
   const asked = object.asked = (object.asked ?? 0) + 1;
   object.exact = false;
   object.pending = object.clicks.length > 0;
@@ -36,7 +36,7 @@ export function askForMask(image, object, ready, changed, failed) {
   }
   changed();
   for (const exact of [false, true]) {
-    answerOf(image, object, exact, ready, () => object.asked === asked)
+    answerOf(image, object, exact, looking, () => object.asked === asked)
       .then(async (answer) => {
         if (!answer || answer.newer) return;
         const mask = await decode(answer.cutout, object.colour);
@@ -53,13 +53,14 @@ export function askForMask(image, object, ready, changed, failed) {
   }
 }
 
-async function answerOf(image, object, exact, ready, wanted) {
+async function answerOf(image, object, exact, looking, wanted) {
   const question = { image, object: object.name, clicks: object.clicks, exact };
   for (let tries = 0; wanted(); tries++) {
-    await ready();
+    await looking.ready();
     if (!wanted()) return null;
     const answer = await send("/api/mask", question);
     if (!answer.not_ready) return answer;
+    looking.again();
     if (tries === 3) throw new Error("the image is not ready; click once more");
   }
   return null;

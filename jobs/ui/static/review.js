@@ -2,7 +2,8 @@
 
 import { askForMask, decode } from "./masks.js";
 import { photoOf } from "./photos.js";
-import { ask, send } from "./server.js";
+import { Looking } from "./look.js";
+import { ask } from "./server.js";
 
 export const REASONS = ["wrong object", "too much", "too little", "ragged border", "nothing there", "other"];
 
@@ -19,18 +20,23 @@ const WHY = {
 export class Reviewing {
   constructor(page) {
     this.page = page;
+    this.looking = new Looking(page.preparing);
     this.row = null;
     this.objects = [];
   }
 
-  async open(row, place, ahead) {
+  async open(row, place, aheadOf) {
     const opened = this.opened = (this.opened ?? 0) + 1;
-    Object.assign(this, { row, place, image: row.image, objects: [], active: null, loaded: false, looking: null });
+    Object.assign(this, { row, place, image: row.image, objects: [], active: null, loaded: false });
     this.page.stage.show({ photo: null, map: null, objects: [] }, false);
     this.page.broken(null);
     this.page.changed();
-    this.look(row.image, ahead).catch(() => {});
+    this.looking.begin(row.image);
     try {
+      const ahead = await aheadOf();
+      if (opened !== this.opened) return;
+      this.looking.begin(row.image, ahead);
+      this.looking.ready().catch(() => {});
       const { image } = row;
       const [about, reviewed, photo] = await Promise.all([ask("/api/image", { image }), ask("/api/reviewed", { image }), photoOf(image)]);
       if (opened !== this.opened) return;
@@ -52,16 +58,14 @@ export class Reviewing {
       this.page.changed();
       if (ahead.length) photoOf(ahead[0]).catch(() => {});
     } catch (error) {
-      if (opened === this.opened) this.page.broken(error, () => this.open(row, place, ahead));
+      if (opened === this.opened) this.page.broken(error, () => this.open(row, place, aheadOf));
     }
   }
 
-  look(image, ahead = []) {
-    if (!this.looking) {
-      const looking = this.looking = send("/api/look", { image, ahead });
-      looking.catch(() => { if (this.looking === looking) this.looking = null; });
-    }
-    return this.looking;
+  // The server is there again: what it was asked for last was not answered.
+  goOn() {
+    this.looking.again();
+    if (this.active?.added.length && !this.active.exact) this.renew();
   }
 
   why() {
@@ -93,9 +97,8 @@ export class Reviewing {
 
   renew() {
     const { image, active } = this;
-    let asked = 0;
-    const ready = () => { if (asked++ && this.image === image) this.looking = null; this.page.preparing(image, true); return this.look(image).finally(() => this.page.preparing(image, false)); };
-    askForMask(image, active, ready, () => { if (this.image === image) this.page.changed(); }, (error) => this.page.say(error.message, true));
+    const shows = () => { if (this.image === image) this.page.changed(); };
+    askForMask(image, active, this.looking, shows, (error) => this.page.say(error.message, true));
   }
 
   // Says something of the mask that the run made. One that got clicks is not accepted as it is: the next night makes it anew.
