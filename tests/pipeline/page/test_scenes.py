@@ -21,9 +21,11 @@ class Photos:
 
     def __init__(self) -> None:
         self.fetched: list[str] = []
+        self.came = {name: threading.Event() for name in "abcd"}
 
     def __call__(self, name: str) -> np.ndarray:
         self.fetched.append(name)
+        self.came.get(name, threading.Event()).set()
         if name == "bad":
             raise ValueError("bad: not an image")
         return IMAGE
@@ -44,11 +46,11 @@ def test_the_image_that_is_looked_at_comes_first_then_the_next_ones() -> None:
     photos = Photos()
     scenes = make(photos)
     scenes.look_at("a", ["b", "bad", "c"]).result(60)
-    scenes.look_at("c").result(60)
-    assert photos.fetched == ["a", "b", "bad", "c"] or photos.fetched[0] == "a"
-    fetched = len(photos.fetched)
+    assert photos.came["c"].wait(60)
+    assert photos.fetched == ["a", "b", "bad", "c"]
     scenes.look_at("a").result(60)
-    assert len(photos.fetched) == fetched
+    scenes.look_at("c").result(60)
+    assert photos.fetched == ["a", "b", "bad", "c"]
     scenes.close()
 
 
