@@ -34,6 +34,7 @@ def test_a_constant_of_a_later_version_is_in_the_identity_only_where_it_is_not_t
         "threshold",
         "more_clicks",
         "smooth",
+        "box_margin",
     ):
         del first[added]
     assert Settings().identity() == first
