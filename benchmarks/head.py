@@ -33,7 +33,7 @@ from m2n2 import Prompt, Scene, Settings
 from m2n2.flood_fill import flood_fill
 from m2n2.kernels.bounded_cache import BoundedCache
 from m2n2.kernels.parallel import run_parallel
-from m2n2.markov_map import markov_maps, start_states
+from m2n2.markov_map import start_states
 from m2n2.scene import CLICK_CACHE_BYTES
 from m2n2.threshold import candidates
 from m2n2.upsampling import upsample
@@ -64,8 +64,8 @@ def main() -> None:
     print(f"{attention}; {torch.get_num_threads()} threads; best of {arguments.repeats}; seconds\n")
     compile_seconds = in_child(["--repeats", "1"], fresh_cache=True, grid=16, megapixels=0.02, clicks=[2])["first call"]
     print(f"first call, compiling everything: {compile_seconds:.1f} s\n")
-    print("| grid | megapixels | clicks | " + " | ".join(STAGES) + " | rounds | peak GB |")
-    print("|---:" * (5 + len(STAGES)) + "|")
+    print("| grid | megapixels | clicks | " + " | ".join(STAGES) + " | peak GB |")
+    print("|---:" * (4 + len(STAGES)) + "|")
     rows: list[dict[str, Any]] = []
     for grid in arguments.grids:
         for megapixels in arguments.megapixels:
@@ -74,7 +74,7 @@ def main() -> None:
                 rows.append(row)
                 times = " | ".join(f"{row[stage]:.3f}" for stage in STAGES)
                 print(
-                    f"| {grid} | {megapixels:g} | {row['clicks']} | {times} | {row['rounds']} | {row['peak GB']:.2f} |",
+                    f"| {grid} | {megapixels:g} | {row['clicks']} | {times} | {row['peak GB']:.2f} |",
                     flush=True,
                 )
     bars = compared_with_bars(rows, compile_seconds, with_memory=arguments.weights is None)
@@ -119,12 +119,12 @@ def measure(arguments: argparse.Namespace, grid: int, megapixels: float, clicks:
 
 def measure_clicks(scene: Scene, count: int, repeats: int) -> dict[str, Any]:
     """The stages after the operator one by one, then all of them but the chain as `Scene.segment` runs them."""
-    settings, small, operator = scene.settings, scene._small_hw3, scene._operator
-    assert operator is not None
+    settings, small, point_maps = scene.settings, scene._small_hw3, scene._point_maps
+    assert point_maps is not None
     points = spread_points(count, scene._image_HW3.shape[:2])
     pixels = scene._pixels(points)
     starts = torch.from_numpy(start_states(pixels, scene._image_HW3.shape[:2], scene.grid))
-    maps = markov_maps(operator, starts, settings).reshape(count, *scene.grid)
+    maps = point_maps(starts).reshape(count, *scene.grid)
     upsampled = upsample(maps, small, settings)
     jobs = [(map_hw, *scene._small_pixel(pixel)) for map_hw, pixel in zip(upsampled, pixels, strict=True)]
     flooded = run_parallel(flood, jobs)
@@ -138,12 +138,11 @@ def measure_clicks(scene: Scene, count: int, repeats: int) -> dict[str, Any]:
 
     scene.advance(points)
     return {
-        "chain": timed(lambda: markov_maps(operator, starts, settings), repeats),
+        "chain": timed(lambda: point_maps(starts), repeats),
         "upsampling": timed(lambda: upsample(maps, small, settings), repeats),
         "flood fill": timed(lambda: run_parallel(flood, jobs), repeats),
         "thresholds": timed(lambda: run_parallel(find_candidates, flooded), repeats),
         "segment": timed(segment, repeats),
-        "rounds": operator.rounds,
         "peak GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
     }
 
