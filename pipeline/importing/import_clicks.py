@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -127,6 +128,9 @@ class _Counts:
         clicks = list(each.clicks)
         if not clicks and each.box is not None:
             clicks = clicks_of_box(each, each.box, box_clicks)
+        coordinates = [*(each.box or ()), *(side for click in clicks for side in click[:2])]
+        if not all(map(math.isfinite, coordinates)):  # of finite numbers that are too large together
+            raise BadRecord(each.place, "coordinates", coordinates, "finite numbers")
         if not any(label for _, _, label in clicks):
             raise BadRecord(each.place, "clicks", clicks, "at least one on the object, or a box")
         # 8 bytes of digest an object, about 60 in memory.

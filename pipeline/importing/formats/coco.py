@@ -167,4 +167,8 @@ def _key(identifier: Any) -> str:
 
 
 def _side(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else None
+    """A width or height; None where it is none."""
+    try:
+        return fields.side(value, "size", "")
+    except BadRecord:
+        return None

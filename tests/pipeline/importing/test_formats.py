@@ -32,6 +32,10 @@ POINTS = [
     ("dog", [(20.0, 15.0, True), (24.0, 15.0, True)]),
     ("dog", [(30.0, 15.0, True)]),
 ]
+COCO = (
+    '{{"images": [{{"id": 1, "file_name": "a", "width": {}, "height": 1}}], '
+    '"annotations": [{{"id": 1, "image_id": 1, "bbox": {}}}]}}'
+)
 BOXES = [("cat", (4.0, 6.0, 20.0, 22.0)), ("dog", (10.0, 5.0, 30.0, 25.0)), ("dog", (22.0, 3.0, 38.0, 27.0))]
 
 
@@ -169,6 +173,7 @@ def test_boxes_of_a_detector_in_fractions(tmp_path: Path) -> None:
             '{"images": [], "annotations": [{"id": 1, "image_id": 4}]}',
             "annotations\\[0\\]: image_id: found 4",
         ),
+        ("coco-boxes", COCO.format("1", "[1e308, 1, 1e308, 5]"), "coordinates: found .*inf.*; allowed: finite numbers"),
         ("coco-boxes", '{"images": [{"id": 1}]}', "images\\[0\\]: file_name: found None; allowed: a text"),
         ("coco-boxes", '{"images": [', "not readable as JSON after 0 items"),
         (
