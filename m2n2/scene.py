@@ -193,6 +193,7 @@ class Scene:
             clicks = self._click_maps([pixel for each in group for pixel in each.pixels])
             for first in range(0, len(group), at_once):
                 yield from run_parallel(partial(self._segment_object, clicks, objects), group[first : first + at_once])
+            del clicks  # or it would stand in memory beside the next group's
 
     def markov_maps(self, points: Sequence[Point]) -> np.ndarray:
         """Each point's Markov-map, upsampled and divided by its maximum: (P, H, W) float32."""

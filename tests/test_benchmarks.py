@@ -47,3 +47,11 @@ def test_report(tmp_path: Path) -> None:
     figures = json.loads(report.read_text())
     assert [step["step"] for step in figures["steps"]] == ["m2n2 review", "m2n2 report"]
     assert 0.1 < figures["megabytes"] < 5
+
+
+def test_dense(tmp_path: Path) -> None:
+    report = tmp_path / "dense.json"
+    run("benchmarks.dense", "--cases", "160x120/40", "--json", str(report))
+    [figures] = json.loads(report.read_text())
+    assert figures["allowed_s"] == pytest.approx(400), "40 objects are more than an ordinary image has"
+    assert figures["longest_s"] < figures["allowed_s"]
