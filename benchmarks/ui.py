@@ -54,9 +54,10 @@ def main() -> None:
 def _first_paint(browser: Any, folder: Path, chosen: argparse.Namespace) -> None:
     photos = folder / "many"
     photos.mkdir()
-    Image.fromarray(_photo(480, 640)).save(photos / "first.jpg")
+    Image.fromarray(_photo(48, 64)).save(folder / "small.jpg")
+    data = (folder / "small.jpg").read_bytes()
     for number in range(chosen.images):
-        os.link(photos / "first.jpg", photos / f"IMG_{number:07d}.jpg")
+        (photos / f"IMG_{number:07d}.jpg").write_bytes(data)
     browser.new_page().goto("about:blank")
     with _server(photos, folder / "many.parquet", "colour", "backbone.grid=16") as address:
         page = browser.new_page()

@@ -337,7 +337,7 @@ const keys = new Keys([
   ["Objects and images", "click", [
     [["n"], "new object", pressed("new-object")],
     [["[", "]"], "object before, object after", (event) => clicking.choose(event.key === "[" ? -1 : 1)],
-    [["c"], "category of the object", () => at("objects").querySelector(".active input")?.focus()],
+    [["c"], "category of the object", () => { paint(); at("objects").querySelector(".active input")?.focus(); }],
     [["Delete", "Backspace"], "remove the object", () => { if (state.writes) clicking.remove(); }],
     [["u", "Ctrl+z"], "undo", pressed("undo")],
     [["y", "Ctrl+y", "Ctrl+Shift+z"], "redo", pressed("redo")],

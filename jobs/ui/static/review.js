@@ -5,7 +5,7 @@ import { photoOf } from "./photos.js";
 import { Looking } from "./look.js";
 import { ask } from "./server.js";
 
-export const REASONS = ["wrong object", "too much", "too little", "ragged border", "nothing there", "other"];
+export const REASONS = ["wrong object", "too much", "too little", "ragged edge", "nothing there", "other"];
 
 const WHY = {
   low_score: "its score is among the lowest",
