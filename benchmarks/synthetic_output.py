@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from pycocotools import mask as coco_mask
 from pipeline.library.index import INDEX
 from pipeline.library.ledger import Night, State, append_state
 from pipeline.library.registry import REGISTRY
-from pipeline.parts import PART, part_key
+from pipeline.manifests.manifest import COLUMNS, block_of, put_manifest, row_of
+from pipeline.parts import PART, Row, part_key
 from pipeline.plan import Plan, Shard, seal_plan
 from pipeline.provenance import part_metadata
 from pipeline.storage.store import Store
@@ -42,11 +44,12 @@ IDENTITY = {
 RUN = "runs/2026-01-01"
 
 
-def write_run(store: Store, objects: int, objects_a_shard: int, failed_every: int = 0) -> Plan:
+def write_run(store: Store, objects: int, objects_a_shard: int, failed_every: int = 0, manifests: bool = False) -> Plan:
     """A complete run: its plan's seal and all its parts, but no shards of the plan.
 
     Args:
         failed_every: one object in so many has failed; 0: none.
+        manifests: also the manifests of all shards, as the run's end writes them.
     """
     firsts = range(0, objects, objects_a_shard)
     shards = (
@@ -61,7 +64,7 @@ def write_run(store: Store, objects: int, objects_a_shard: int, failed_every: in
     plan = seal_plan(store, "", IDENTITY, [], ["object"], shards)
     metadata = {"fingerprint": plan.fingerprint, "shards": plan.shards_digest} | part_metadata(plan)
 
-    def put(number: int) -> None:
+    def put(number: int) -> Row:
         first = firsts[number]
         rows = np.arange(first, min(first + objects_a_shard, objects))
         table = part_table(rows, failed_every).replace_schema_metadata(metadata | {"shard": str(number)})
@@ -72,10 +75,16 @@ def write_run(store: Store, objects: int, objects_a_shard: int, failed_every: in
         scratch.write_bytes(sink.getvalue())
         store.put_file(part_key("", number), scratch)
         scratch.unlink()
+        digest = hashlib.sha256(sink.getvalue()).hexdigest()
+        return row_of(store, plan, number, table.select(COLUMNS)) | {"size": len(sink.getvalue()), "sha256": digest}
 
+    _masks()  # once, before every thread makes them for itself
     with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(PUTS_AT_ONCE) as threads:
-        for _ in threads.map(put, range(len(firsts))):
-            pass
+        rows = threads.map(put, range(len(firsts)))
+        for block, members in groupby(rows, key=lambda row: block_of(row["shard"])):
+            checked = list(members)
+            if manifests:
+                put_manifest(store, plan, block, checked)
     return plan
 
 

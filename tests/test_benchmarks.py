@@ -34,6 +34,13 @@ def test_scale(tmp_path: Path, store: tuple[str, ...]) -> None:
     assert figures["listing"]["parts"] == 150
 
 
+def test_scale_of_reading() -> None:
+    assert json.loads(run("benchmarks.scale", "--bar", "export", "--objects", "2000"))["objects"] == 2000
+    for more in ((), ("--without-manifests",)):
+        figures = json.loads(run("benchmarks.scale", "--bar", "status", "--parts", "20", *more))
+        assert (figures["parts"], figures["manifests"]) == (20, not more)
+
+
 @pytest.mark.parametrize("store", [(), ("--s3",)])
 def test_nightly(tmp_path: Path, store: tuple[str, ...]) -> None:
     report = tmp_path / "nightly.json"

@@ -9,6 +9,7 @@ read just so, only longer.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import partial
 
 import pyarrow as pa
@@ -54,7 +55,11 @@ def write_manifest(store: Store, plan: Plan, block: int) -> None:
         FileNotFoundError: a part is not there.
         ForeignPart, PlanDamaged: as `count_objects` against the plan does.
     """
-    rows = list(in_order(partial(_row_of_part, store, plan), shards_of(plan, block)))
+    put_manifest(store, plan, block, list(in_order(partial(_row_of_part, store, plan), shards_of(plan, block))))
+
+
+def put_manifest(store: Store, plan: Plan, block: int, rows: Sequence[Row]) -> None:
+    """Create a manifest of rows that have been checked; one that is there stays."""
     table = pa.Table.from_pylist(rows, schema=MANIFEST.with_metadata(_metadata(plan)))
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")

@@ -1,0 +1,67 @@
+"""What reading a large output costs: the bars of `benchmarks.scale --bar`, each command in a process of its own.
+
+Outputs are synthetic (benchmarks/synthetic_output.py); the commands are the real command line, Python's start included.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.synthetic_output import write_library, write_run
+from pipeline.storage.filesystem import Storage
+from pipeline.storage.store import Store
+
+OBJECTS_A_PART = 640  # 128 images with five objects
+OBJECTS_A_SMALL_PART = 10  # of what is only counted: the number of parts is what costs
+FAILED_EVERY = 100
+
+
+def export_bar(directory: Path, objects: int, storage: dict[str, Any]) -> dict[str, Any]:
+    """`m2n2 export` of a library of one night."""
+    library, options = _store(storage)
+    _apart(write_library, library, objects, OBJECTS_A_PART, directory)
+    target = directory / "instances.json"
+    return {"objects": objects} | _measured(["export", library.root, "--to", str(target), *options])
+
+
+def status_bar(parts: int, manifests: bool, storage: dict[str, Any]) -> dict[str, Any]:
+    """`m2n2 status` of a complete run, with manifests of all its shards or with none."""
+    run, options = _store(storage)
+    _apart(write_run, run, parts * OBJECTS_A_SMALL_PART, OBJECTS_A_SMALL_PART, FAILED_EVERY, manifests)
+    return {"parts": parts, "manifests": manifests} | _measured(["status", run.root, *options])
+
+
+def _apart(write: Callable[..., object], *arguments: object) -> None:
+    """Write in a process of its own: what this one has in memory would count as the peak of what it starts."""
+    process = multiprocessing.get_context("spawn").Process(target=write, args=arguments)
+    process.start()
+    process.join()
+    assert process.exitcode == 0, f"writing failed: {process.exitcode}"
+
+
+def _store(storage: dict[str, Any]) -> tuple[Store, list[str]]:
+    """Where the output goes, and the options of a command that reads it."""
+    endpoint_url = storage.get("storage", {}).get("endpoint_url")
+    options = ["--endpoint-url", endpoint_url] if endpoint_url else []
+    return Store(storage["output"], Storage(endpoint_url=endpoint_url)), options
+
+
+def _measured(arguments: list[str]) -> dict[str, Any]:
+    """Seconds by the clock and of CPU, and the peak of resident memory (never below this process's own 0.3 GB)."""
+    started = os.times().elapsed
+    process = subprocess.Popen([sys.executable, "-m", "jobs.cli", *arguments], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, f"{arguments}: exit code {process.returncode}"
+    return {
+        "seconds": round(os.times().elapsed - started, 1),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
+        "peak_mb": usage.ru_maxrss * 1024 // 1_000_000,
+        "load": round(os.getloadavg()[0], 1),
+    }
