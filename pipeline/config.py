@@ -92,6 +92,8 @@ class Limits(BaseModel):
         image_timeout_s: a worker that finishes no image for so long counts as stuck and is replaced. Of an image with
             more than 30 objects or 4 megapixels it is that many times as long, and of one with both the product.
         start_timeout_s: seconds for a worker to load and check its model, from when it was placed.
+        schedule_timeout_s: when for so long no node of the cluster has been large enough for one worker, the run ends
+            incomplete and names what is missing. An autoscaler has to have added a node by then.
         patience_s: when nothing was finished for so long, whatever the cause, the run ends incomplete.
         drain_s: seconds that running shards get to finish after SIGTERM.
         prefetch_bytes: decoded images that wait for a worker's device, in bytes.
@@ -107,6 +109,7 @@ class Limits(BaseModel):
     max_image_pixels: Annotated[int, Field(ge=1)] = 100_000_000
     image_timeout_s: Annotated[float, Field(gt=0)] = 300.0
     start_timeout_s: Annotated[float, Field(gt=0)] = 1800.0
+    schedule_timeout_s: Annotated[float, Field(gt=0)] = 900.0
     patience_s: Annotated[float, Field(gt=0)] = 7200.0
     drain_s: Annotated[float, Field(ge=0)] = 60.0
     prefetch_bytes: Annotated[int, Field(ge=1)] = 512_000_000

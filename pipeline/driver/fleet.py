@@ -17,7 +17,7 @@ from pipeline.describe import describe
 from pipeline.driver.events import Cause, Done, Event, Lost, Unavailable
 from pipeline.driver.nodes import Nodes, NoWorkers
 from pipeline.driver.room import Room, find_room, free
-from pipeline.driver.waiting import Starting, why_waiting
+from pipeline.driver.waiting import Starting, why_unschedulable, why_waiting
 from pipeline.parts import ForeignPart
 from pipeline.plan import Plan, PlanDamaged
 from pipeline.storage.refusals import UnusableStorage, refusal
@@ -82,11 +82,16 @@ class Fleet:
         self._old_pids: dict[str, list[int]] = {}
         self._nodes = Nodes()
         self._room, self._counted_s = Room(), -math.inf
+        self._room_seen_s = time.monotonic()
         self._finished = Progress()
 
     def keep(self, tasks_left: int) -> None:
-        """Make workers until there are as many as wanted; never more than there are tasks. Raises as `Nodes.fail`."""
+        """Make workers until there are as many as wanted; never more than there are tasks. Raises as `Nodes.fail`.
+
+        Raises NoWorkers too where no node has been large enough for one worker within `limits.schedule_timeout_s`.
+        """
         self._look_around()
+        self._end_without_room()
         if self._nodes.none_left(self._room.nodes):
             self._look_around(at_once=True)
             if not self._nodes.none_left(self._room.nodes):
@@ -169,6 +174,16 @@ class Fleet:
         now = time.monotonic()
         if at_once or now - self._counted_s > COUNT_AGAIN_EVERY_S:
             self._room, self._counted_s = find_room(self._job.workers, self._nodes.given_up), now
+        if self._room.nodes:
+            self._room_seen_s = now
+
+    def _end_without_room(self) -> None:
+        limit_s = self._job.limits.schedule_timeout_s
+        if time.monotonic() - self._room_seen_s <= limit_s:
+            return
+        self._look_around(at_once=True)
+        if (for_s := time.monotonic() - self._room_seen_s) > limit_s:
+            raise NoWorkers(why_unschedulable(self._job.workers, self._room, for_s))
 
     def _wanted(self) -> int:
         if self._job.workers.count != "auto":

@@ -19,12 +19,14 @@ class Room:
         nodes: ids of those that could hold a worker, if nothing else ran there.
         workers: how many workers these have room for together, without the nodes that are not used.
         total: CPUs and GPUs of all nodes.
+        largest: the most of each that one node has.
         count: how many nodes there are.
     """
 
     nodes: frozenset[str] = frozenset()
     workers: int = 0
     total: Mapping[str, float] | None = None
+    largest: Mapping[str, float] | None = None
     count: int = 0
 
     def __str__(self) -> str:
@@ -40,6 +42,9 @@ def find_room(wanted: Workers, without: Collection[str]) -> Room:
         nodes=frozenset(node for node, workers in fits.items() if workers),
         workers=sum(workers for node, workers in fits.items() if node not in without),
         total={name: sum(node["Resources"].get(name, 0.0) for node in alive) for name in ("CPU", "GPU")},
+        largest={
+            name: max((node["Resources"].get(name, 0.0) for node in alive), default=0.0) for name in ("CPU", "GPU")
+        },
         count=len(alive),
     )
 
