@@ -3,17 +3,14 @@
     K = A^(1/T)                                          temperature
     P = diag(r) K diag(c),  rows and columns sum to 1    Sinkhorn-Knopp, "columns, then rows"
 
-The limit is unique, so only the vectors r and c are computed; P itself is never written. A round is one pass over K:
-with c given, row i has r_i = 1 / (K_i . c), and adding r_i K_i to a running sum gives the next c = 1 / sum.
+The limit is unique, so only the vectors r and c are computed (m2n2/kernels/sinkhorn.py); P itself is never written.
 
-Letters in names: N cells of the grid, P points, S strips. K holds rows that sum to N, so that entries are near 1 on any
+Letters in names: N cells of the grid, P points. K holds rows that sum to N, so that entries are near 1 on any
 grid; that keeps them in the range where float16 has its full precision.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,18 +19,15 @@ from numba import njit
 
 from m2n2.errors import InvalidAttention
 from m2n2.kernels.fast_exponential import exp2, log2
-from m2n2.kernels.gpu.choice import uses_triton
-from m2n2.kernels.parallel import run_parallel, strips
+from m2n2.kernels.gpu.choice import Choice
+from m2n2.kernels.gpu.trials import product_trial
+from m2n2.kernels.parallel import device_blocks, run_parallel, strips
+from m2n2.kernels.sinkhorn import balance
 from m2n2.kernels.thin_product import thin_product
 from m2n2.settings import Settings
 
 TEMPER_ROWS = 64
-SWEEP_ROWS = 512  # rows whose sums are added in float32; the sums of strips are added in float64
-DEVICE_BLOCK_VALUES = 1 << 25  # values of one block of rows on a GPU
-HISTORY = 5  # earlier rounds that the accelerated iteration looks back on
 BITS_OF_INFINITY = np.uint32(0x7F800000)
-
-_NextPosition = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # from a position and the change it asks for
 
 
 @dataclass(frozen=True)
@@ -55,18 +49,8 @@ class TransitionOperator:
 
     def step(self, states_PN: torch.Tensor) -> torch.Tensor:
         """One step of the chain for all points: `states @ P`, float32."""
-        if uses_triton(self.kernel.device):
-            from m2n2.kernels.gpu.thin_product import thin_product as on_gpu  # installed only where there is a GPU
-
-            return on_gpu(states_PN, self.row_scale, self.kernel, self.column_scale)
-        scaled_PN = states_PN * self.row_scale
-        if self.kernel.dtype == torch.float32:
-            product_PN = _product(scaled_PN, self.kernel)
-        else:
-            product_PN = torch.zeros_like(scaled_PN)
-            for rows in _blocks(self.kernel):
-                product_PN += _product(scaled_PN[:, rows], self.kernel[rows].float())
-        return product_PN.mul_(self.column_scale)
+        step = STEP.on(self.kernel.device, self.kernel.dtype, len(states_PN))
+        return step(states_PN, self.row_scale, self.kernel, self.column_scale)
 
 
 def transition_operator(attention_NN: torch.Tensor, settings: Settings, *, overwrite: bool) -> TransitionOperator:
@@ -85,86 +69,15 @@ def transition_operator(attention_NN: torch.Tensor, settings: Settings, *, overw
     kernel_NN = attention_NN if reuse else torch.empty(attention_NN.shape, dtype=storage, device=attention_NN.device)
     temper = _temper_cpu if kernel_NN.device.type == "cpu" else _temper_torch
     temper(attention_NN, kernel_NN, 1.0 / settings.temperature)
-    return _balanced(kernel_NN, settings)
-
-
-def _balanced(kernel_NN: torch.Tensor, settings: Settings) -> TransitionOperator:
-    """Sinkhorn-Knopp on the two scaling vectors.
-
-    With a tolerance the rounds are accelerated: log c is the fixed point of a smooth map, which Anderson's method
-    reaches in about a quarter of the rounds. Without one, as in the reference, all rounds are run plainly.
-    """
-    sweep = _sweep_of(kernel_NN.device)
-    next_position: _NextPosition = _Anderson() if settings.sinkhorn_tolerance > 0 else _plain_step
-    ones_N = torch.ones(len(kernel_NN), dtype=torch.float64, device=kernel_NN.device)
-    row_scale_N, column_sum_N = sweep(kernel_NN, ones_N)
-    if float(column_sum_N.min()) == 0:
-        raise InvalidAttention(f"column {int(column_sum_N.argmin())} of the attention is zero")
-    log_scale_N = plain_N = -torch.log(column_sum_N)
-    rounds = 0
-    while True:
-        column_scale_N = torch.exp(log_scale_N)
-        row_scale_N, column_sum_N = sweep(kernel_NN, column_scale_N)
-        rounds += 1
-        change_N = -torch.log(column_sum_N) - log_scale_N
-        residual = float(change_N.abs().max())
-        if not math.isfinite(residual):
-            if next_position is _plain_step:
-                raise InvalidAttention("the attention cannot be scaled to a doubly stochastic matrix")
-            next_position, log_scale_N = _plain_step, plain_N  # acceleration overshot: go on plainly from before
-            continue
-        if residual <= settings.sinkhorn_tolerance or rounds >= settings.sinkhorn_max_rounds:
-            return TransitionOperator(kernel_NN, row_scale_N.float(), column_scale_N.float(), rounds, residual)
-        plain_N = log_scale_N + change_N
-        log_scale_N = next_position(log_scale_N, change_N)
-
-
-def _sweep_of(device: torch.device) -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
-    if uses_triton(device):
-        from m2n2.kernels.gpu.sinkhorn_sweep import sinkhorn_sweep
-
-        return sinkhorn_sweep
-    return _sweep_cpu if device.type == "cpu" else _sweep_torch
-
-
-def _plain_step(position_N: torch.Tensor, change_N: torch.Tensor) -> torch.Tensor:
-    return position_N + change_N
-
-
-class _Anderson:
-    """Anderson's acceleration of `x <- x + f(x)`: mixes recent rounds so that the predicted change is smallest."""
-
-    def __init__(self) -> None:
-        self.positions: list[torch.Tensor] = []
-        self.changes: list[torch.Tensor] = []
-
-    def __call__(self, position_N: torch.Tensor, change_N: torch.Tensor) -> torch.Tensor:
-        if self.changes and change_N.norm() > 2 * self.changes[-1].norm():
-            self.positions, self.changes = [], []  # the mixture led astray: start again from here
-        self.positions = [*self.positions[-HISTORY:], position_N]
-        self.changes = [*self.changes[-HISTORY:], change_N]
-        plain_N = position_N + change_N
-        if len(self.changes) == 1:
-            return plain_N
-        change_steps = torch.stack([change_N - earlier_N for earlier_N in self.changes[:-1]])
-        position_steps = torch.stack([position_N - earlier_N for earlier_N in self.positions[:-1]])
-        gram = change_steps @ change_steps.T
-        gram.diagonal().add_(1e-12 * gram.trace() + 1e-300)
-        weights = torch.linalg.solve(gram, change_steps @ change_N)
-        mixed_N: torch.Tensor = plain_N - weights @ (position_steps + change_steps)
-        return mixed_N
+    scaling = balance(kernel_NN, settings.sinkhorn_tolerance, settings.sinkhorn_max_rounds)
+    scales = scaling.row_scale.float(), scaling.column_scale.float()
+    return TransitionOperator(kernel_NN, *scales, scaling.rounds, scaling.residual)
 
 
 def _product(thin_PN: torch.Tensor, large_NN: torch.Tensor) -> torch.Tensor:
     if large_NN.device.type == "cpu":
         return torch.from_numpy(thin_product(thin_PN.numpy(), large_NN.numpy()))
     return thin_PN @ large_NN
-
-
-def _blocks(matrix_NN: torch.Tensor) -> Iterator[slice]:
-    """Blocks of rows, small enough to be copied in float32 beside the matrix."""
-    rows_each = max(1, DEVICE_BLOCK_VALUES // matrix_NN.shape[1])
-    return (slice(first, last) for first, last in strips(len(matrix_NN), rows_each))
 
 
 def _temper_cpu(attention_NN: torch.Tensor, kernel_NN: torch.Tensor, power: float) -> None:
@@ -185,7 +98,7 @@ def _temper_cpu(attention_NN: torch.Tensor, kernel_NN: torch.Tensor, power: floa
 
 def _temper_torch(attention_NN: torch.Tensor, kernel_NN: torch.Tensor, power: float) -> None:
     """The same on any device."""
-    for rows in _blocks(kernel_NN):
+    for rows in device_blocks(*kernel_NN.shape):
         block = attention_NN[rows].float()
         refuse_faults(block, rows.start)
         # The largest of a row becomes 1 first, as in a stable softmax, so that no row can underflow as a whole.
@@ -203,34 +116,28 @@ def refuse_faults(block: torch.Tensor, first_row: int) -> None:
         raise InvalidAttention(f"row {first_row + int(block.amax(dim=1).argmin())} of the attention is zero")
 
 
-def _sweep_cpu(kernel_NN: torch.Tensor, column_scale_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """One round in one read of the kernel: `r = 1 / (K c)` and the column sums of `diag(r) K`, float64."""
-    scale_N = column_scale_N.float().numpy()
-    row_scale_N = np.empty(len(scale_N), np.float32)
-    ranges = strips(len(scale_N), SWEEP_ROWS)
-    column_sum_SN = np.zeros((len(ranges), len(scale_N)), np.float32)
-
-    def work(strip: int) -> None:
-        first, last = ranges[strip]
-        for start, end in strips(last - first, TEMPER_ROWS):
-            rows = slice(first + start, first + end)
-            _sweep_rows(kernel_NN[rows].float().numpy(), scale_N, row_scale_N[rows], column_sum_SN[strip])
-
-    run_parallel(work, range(len(ranges)))
-    return torch.from_numpy(row_scale_N).double(), torch.from_numpy(column_sum_SN.sum(axis=0, dtype=np.float64))
+def _step_torch(
+    states_PN: torch.Tensor, row_scale_N: torch.Tensor, kernel_NN: torch.Tensor, column_scale_N: torch.Tensor
+) -> torch.Tensor:
+    scaled_PN = states_PN * row_scale_N
+    if kernel_NN.dtype == torch.float32:
+        product_PN = _product(scaled_PN, kernel_NN)
+    else:
+        product_PN = torch.zeros_like(scaled_PN)
+        for rows in device_blocks(*kernel_NN.shape):
+            product_PN += _product(scaled_PN[:, rows], kernel_NN[rows].float())
+    return product_PN.mul_(column_scale_N)
 
 
-def _sweep_torch(kernel_NN: torch.Tensor, column_scale_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same on any device."""
-    scale_N = column_scale_N.float()
-    row_scale_N = torch.empty_like(column_scale_N)
-    column_sum_N = torch.zeros_like(column_scale_N)
-    for rows in _blocks(kernel_NN):
-        block = kernel_NN[rows].float()
-        row_scale = 1.0 / (block @ scale_N)
-        row_scale_N[rows] = row_scale.double()
-        column_sum_N += row_scale @ block
-    return row_scale_N, column_sum_N
+def _step_triton(
+    states_PN: torch.Tensor, row_scale_N: torch.Tensor, kernel_NN: torch.Tensor, column_scale_N: torch.Tensor
+) -> torch.Tensor:
+    from m2n2.kernels.gpu.thin_product import thin_product as on_gpu
+
+    return on_gpu(states_PN, row_scale_N, kernel_NN, column_scale_N)
+
+
+STEP = Choice("thin product", _step_torch, _step_triton, product_trial)
 
 
 @njit(nogil=True, cache=True)
@@ -264,16 +171,3 @@ def _temper_rows(rows: np.ndarray, power: np.float32, tempered: np.ndarray) -> N
         scale = np.float32(n) / total
         for j in range(n):
             tempered[i, j] = scale * power_N[j]
-
-
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def _sweep_rows(rows: np.ndarray, column_scale_N: np.ndarray, row_scale: np.ndarray, column_sum_N: np.ndarray) -> None:
-    for i in range(rows.shape[0]):
-        row_N = rows[i]
-        total = np.float32(0.0)
-        for j in range(row_N.size):
-            total += row_N[j] * column_scale_N[j]
-        scale = np.float32(1.0) / total
-        row_scale[i] = scale
-        for j in range(row_N.size):
-            column_sum_N[j] += scale * row_N[j]

@@ -20,7 +20,7 @@ import torch
 from numba import njit
 
 from m2n2.kernels.fast_exponential import exp2
-from m2n2.kernels.gpu.choice import uses_triton
+from m2n2.kernels.gpu.choice import Choice
 from m2n2.kernels.parallel import run_parallel, strips
 from m2n2.settings import Settings
 
@@ -34,7 +34,7 @@ NO_WEIGHT_LOG2 = np.float32(-1e6)
 def upsample(maps_Phw: torch.Tensor, image_HW3: np.ndarray, settings: Settings) -> np.ndarray:
     """Upsample low-resolution maps guided by the image, each divided by its maximum: (P, H, W) float32.
 
-    Runs in numba on the CPU, and on a GPU in torch or, where it is asked for, in Triton (m2n2/kernels/gpu).
+    Runs in numba on the CPU, and on a GPU in Triton or torch (m2n2/kernels/gpu/choice.py).
     """
     smoothed_PHW = weighted_means(maps_Phw, image_HW3, settings)
     largest_P = smoothed_PHW.max(axis=(1, 2))
@@ -50,9 +50,9 @@ def weighted_means(maps_Phw: torch.Tensor, image_HW3: np.ndarray, settings: Sett
         maps_Phw[:, None], size=image_HW3.shape[:2], mode="bilinear", align_corners=False
     )[:, 0]
     offsets = Offsets.within(image_HW3.shape[:2], maps_Phw.shape[1:], settings)
-    if uses_triton(maps_Phw.device):
-        return _smooth_triton(bilinear_PHW, image_HW3, offsets)
-    return (_smooth_cpu if maps_Phw.device.type == "cpu" else _smooth_torch)(bilinear_PHW, image_HW3, offsets)
+    device = maps_Phw.device
+    smooth = _smooth_cpu if device.type == "cpu" else CHOICE.on(device, len(maps_Phw))
+    return smooth(bilinear_PHW, image_HW3, offsets)
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,17 @@ def _smooth_triton(bilinear_PHW: torch.Tensor, image_HW3: np.ndarray, offsets: O
     means_PHW = joint_bilateral(bilinear_PHW, image, dy.int(), reach.int(), spatial_log2, offsets.colour_log2)
     smoothed_PHW: np.ndarray = means_PHW.cpu().numpy()
     return smoothed_PHW
+
+
+def _trial(count: int) -> tuple[torch.Tensor, np.ndarray, Offsets]:
+    """That many maps of an image of 4 x 5 pixels over a grid of 2 x 3 cells."""
+    generator, size = torch.Generator().manual_seed(0), (4, 5)
+    image_HW3 = torch.randint(0, 256, (*size, 3), generator=generator, dtype=torch.uint8).numpy()
+    maps_PHW = torch.rand(count, *size, generator=generator) + 0.1
+    return maps_PHW, image_HW3, Offsets.within(size, (2, 3), Settings())
+
+
+CHOICE = Choice("upsampling", _smooth_torch, _smooth_triton, _trial)
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from m2n2.kernels.gpu.choice import uses_triton
+from m2n2.kernels.gpu.choice import Choice
+from m2n2.kernels.gpu.trials import head_mean_trial
 
 # Logits of one chunk of rows of one head. On a CPU they should stay in its cache, on a GPU in the second level of its
 # cache, 40 MB and more; the number for GPUs is reckoned, not measured.
@@ -27,11 +28,13 @@ def add_head_mean(
         scale: factor of the logits, usually 1/√d.
         weight: factor of the whole mean.
     """
-    if uses_triton(total.device):
-        from m2n2.kernels.gpu.head_mean import add_head_mean as on_gpu  # installed only where there is a GPU
+    CHOICE.on(total.device, query.dtype, query.shape[2])(total, query, key, scale, weight)
 
-        on_gpu(total, query, key, scale, weight)
-        return
+
+def _add_in_torch(
+    total: torch.Tensor, query: torch.Tensor, key: torch.Tensor, scale: float, weight: float
+) -> torch.Tensor:
+    """The total, changed in place."""
     heads, cells, _ = query.shape
     key_count = key.shape[1]
     queries = query.float() * scale
@@ -45,3 +48,16 @@ def add_head_mean(
             torch.mm(queries[head, start : start + rows], keys[head], out=logits[: len(chunk)])
             torch.softmax(logits[: len(chunk)], dim=-1, out=probabilities[: len(chunk)])
             chunk.add_(probabilities[: len(chunk), key_count - cells :], alpha=weight / heads)
+    return total
+
+
+def _add_in_triton(
+    total: torch.Tensor, query: torch.Tensor, key: torch.Tensor, scale: float, weight: float
+) -> torch.Tensor:
+    from m2n2.kernels.gpu.head_mean import add_head_mean as on_gpu  # Triton is installed only where there is a GPU
+
+    on_gpu(total, query, key, scale, weight)
+    return total
+
+
+CHOICE = Choice("head mean", _add_in_torch, _add_in_triton, head_mean_trial)

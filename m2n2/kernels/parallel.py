@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TypeVar
@@ -16,6 +16,8 @@ from typing import TypeVar
 import torch
 
 _inside = threading.local()  # a thread of the pool that waited for the pool might wait for ever
+
+DEVICE_BLOCK_VALUES = 1 << 25  # values of one block of rows on a GPU
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -32,6 +34,11 @@ def run_parallel(work: Callable[[Task], Result], tasks: Iterable[Task]) -> list[
 def strips(rows: int, rows_each: int) -> list[tuple[int, int]]:
     """`(first, last)` row ranges that cover `rows`; they do not depend on the number of threads."""
     return [(first, min(first + rows_each, rows)) for first in range(0, rows, rows_each)]
+
+
+def device_blocks(rows: int, columns: int) -> Iterator[slice]:
+    """Blocks of a matrix's rows, small enough to be copied in float32 beside the matrix on a GPU."""
+    return (slice(first, last) for first, last in strips(rows, max(1, DEVICE_BLOCK_VALUES // columns)))
 
 
 def threads() -> int:

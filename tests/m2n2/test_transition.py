@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from m2n2 import Settings
 from m2n2 import transition as module
 from m2n2.errors import InvalidAttention
+from m2n2.kernels import parallel, sinkhorn
 from m2n2.transition import TransitionOperator, transition_operator
 from tests.m2n2 import oracle, synthetic
 
@@ -114,8 +115,8 @@ def test_the_torch_path_means_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     attention = matrix(5, (9, 8))
     expected = transition_operator(attention, Settings(), overwrite=False)
     monkeypatch.setattr(module, "_temper_cpu", module._temper_torch)
-    monkeypatch.setattr(module, "_sweep_cpu", module._sweep_torch)
-    monkeypatch.setattr(module, "DEVICE_BLOCK_VALUES", 72 * 7)  # several blocks, the last one shorter
+    monkeypatch.setattr(sinkhorn, "_sweep_cpu", sinkhorn.SWEEP.torch_form)
+    monkeypatch.setattr(parallel, "DEVICE_BLOCK_VALUES", 72 * 7)  # several blocks, the last one shorter
     found = transition_operator(attention, Settings(), overwrite=False)
     assert found.rounds == expected.rounds
     np.testing.assert_allclose(dense(found), dense(expected), rtol=1e-5)

@@ -7,8 +7,11 @@ import sys
 import numpy as np
 import torch
 
-from m2n2 import Settings
+from m2n2 import Settings, transition
+from m2n2 import upsampling as upsampling_stage
+from m2n2.backbones import head_mean
 from m2n2.backbones.head_mean import add_head_mean as torch_head_mean
+from m2n2.kernels import sinkhorn
 from m2n2.kernels.gpu.head_mean import add_head_mean
 from m2n2.kernels.gpu.sinkhorn_sweep import sinkhorn_sweep
 from m2n2.kernels.gpu.thin_product import thin_product
@@ -93,5 +96,19 @@ def head_means() -> int:
     return cases
 
 
+def trials() -> int:
+    """The kernels pass their own trials, with the arguments that their callers give them."""
+    cpu = torch.device("cpu")
+    for choice, variants in [
+        (transition.STEP, [(torch.float32, 3), (torch.float16, 70)]),
+        (sinkhorn.SWEEP, [(torch.float32,), (torch.float16,)]),
+        (upsampling_stage.CHOICE, [(1,), (17,)]),
+        (head_mean.CHOICE, [(torch.float32, 8), (torch.float16, 64)]),
+    ]:
+        for variant in variants:
+            assert choice.tried(cpu, *variant) is choice.triton_form, (choice.name, variant)
+    return 8
+
+
 if __name__ == "__main__":
-    sys.stdout.write(f"{products() + sweeps() + upsampling() + head_means()} cases\n")
+    sys.stdout.write(f"{products() + sweeps() + upsampling() + head_means() + trials()} cases\n")

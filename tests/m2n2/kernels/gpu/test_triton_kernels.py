@@ -10,9 +10,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
-
-from m2n2.kernels.gpu.choice import uses_triton
 
 
 def test_interpreted_they_mean_what_the_torch_forms_mean() -> None:
@@ -22,11 +19,3 @@ def test_interpreted_they_mean_what_the_torch_forms_mean() -> None:
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.endswith(" cases\n")
-
-
-def test_they_are_chosen_on_a_gpu_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("M2N2_TRITON", raising=False)
-    assert not uses_triton(torch.device("cuda"))
-    monkeypatch.setenv("M2N2_TRITON", "1")
-    assert uses_triton(torch.device("cuda", 1))
-    assert not uses_triton(torch.device("cpu"))
