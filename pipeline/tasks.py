@@ -68,8 +68,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a worker runs."""
+    """Where a worker runs; `log_files` are those of that node which its standard output and errors go to."""
 
     node_id: str
     host: str
     pid: int
+    log_files: tuple[str, ...] = ()

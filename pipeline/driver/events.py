@@ -28,13 +28,19 @@ class Unavailable:
 
 @dataclass(frozen=True)
 class Lost:
-    """A worker is gone, with what it was running and what it had not begun; `place` is where it was, if it said so."""
+    """A worker is gone, with what it was running and what it had not begun.
+
+    Attributes:
+        place: where it was, if it said so.
+        traceback: of the exception that ended it, or what Ray says of its end; empty where the driver ended it.
+    """
 
     cause: Cause
     message: str
     running: Task | None
     others: Sequence[Task]
     place: Place | None = None
+    traceback: str = ""
 
 
 Event = Done | Unavailable | Lost

@@ -215,28 +215,28 @@ class Fleet:
             raise getattr(error, "cause", error) from None
         except StoreUnavailable as error:
             if reference is worker.loading:
-                return self._lost(worker, "node", describe(error))
+                return self._lost(worker, "node", describe(error), str(error))
             return [Unavailable(worker.tasks.pop(reference), describe(error))]
         except ActorUnavailableError as error:
             return self._doubt(worker, reference, describe(error))
         except RayError as error:
             if isinstance(error, RayTaskError):
                 return self._failed(worker, reference, error)
-            return self._lost(worker, "node" if _node_is_gone(worker, error) else "crash", describe(error))
+            return self._lost(worker, "node" if _node_is_gone(worker, error) else "crash", describe(error), str(error))
         return self._moved_on(worker, reference, value)
 
     def _failed(self, worker: _Worker, reference: Any, error: RayTaskError) -> list[Event]:
         """An exception in the worker: a defect, or a device in a state that only a new process gets out of."""
         if isinstance(error.cause, REFUSED):
             self._nodes.failed(worker.place, describe(error.cause), error.cause)
-            return self._lost(worker, "node", describe(error.cause))
+            return self._lost(worker, "node", describe(error.cause), str(error))
         if worker.ready and (found := refusal(error.cause)):
             # Of images it is an error row; here it is the run's own output, and the same for every shard.
             raise NoWorkers(f"workers cannot write to {self._job.output}: {found}") from None
         log.error("a worker failed: %s", error)
         worker.progress.running = worker.tasks.get(reference)
         cause: Cause = "device" if worker.ready and isinstance(error.cause, DeviceFailed) else "crash"
-        return self._lost(worker, cause, describe(error.cause))
+        return self._lost(worker, cause, describe(error.cause), str(error))
 
     def _doubt(self, worker: _Worker, reference: Any, message: str) -> list[Event]:
         """A worker does not answer and Ray cannot say yet whether it died, with its node or alone: ask until it can."""
@@ -291,7 +291,7 @@ class Fleet:
             events += self._lost(worker, "stuck", message)
         return events
 
-    def _lost(self, worker: _Worker, cause: Cause, message: str) -> list[Event]:
+    def _lost(self, worker: _Worker, cause: Cause, message: str, traceback: str = "") -> list[Event]:
         ray.kill(worker.actor)
         self._workers.remove(worker)
         self._finished = _sum(self._finished, worker.progress)
@@ -307,7 +307,7 @@ class Fleet:
         others = [task for task in tasks if task != running]
         host = f"{worker.place.host} pid={worker.place.pid}" if worker.place else "unplaced"
         log.warning("worker lost cause=%s host=%s running=%s: %s", cause, host, running, message)
-        return [Lost(cause, message, running, others, worker.place)]
+        return [Lost(cause, message, running, others, worker.place, traceback)]
 
 
 def _node_is_gone(worker: _Worker, error: Exception) -> bool:

@@ -21,6 +21,7 @@ from pipeline.driver.events import Done, Event, Lost, Unavailable
 from pipeline.driver.fleet import Fleet
 from pipeline.driver.nodes import NoWorkers
 from pipeline.driver.progress import Heartbeat, Snapshot
+from pipeline.driver.seeing.post_mortem import PostMortems
 from pipeline.driver.stages import plus_stages, read_stages
 from pipeline.driver.suspicions import read_suspicions
 from pipeline.frozen_parts import freeze_parts
@@ -126,9 +127,9 @@ def _label(job: Job, plan: Plan, stop: threading.Event, on_progress: Callable[[S
     log.info("shards total=%d done=%d objects=%d", len(plan.shards), len(done), plan.objects)
     fleet = Fleet(job, plan)
     try:
-        with Heartbeat(job.output_store, plan.fingerprint) as heartbeat:
+        with Heartbeat(job.output_store, plan.fingerprint) as heartbeat, PostMortems(job.output_store) as deaths:
             dispatcher = Dispatcher(todo, read_suspicions(job.output_store, plan.fingerprint))
-            _Labelling(job, plan, dispatcher, fleet, heartbeat, on_progress).work(stop)
+            _Labelling(job, plan, dispatcher, fleet, heartbeat, on_progress, deaths.add).work(stop)
     finally:
         fleet.close()
 
@@ -144,10 +145,11 @@ class _Labelling:
         fleet: Fleet,
         heartbeat: Heartbeat,
         on_progress: Callable[[Snapshot], None],
+        keep_loss: Callable[[Lost], None] = lambda lost: None,
     ) -> None:
         self._job, self._plan, self._store = job, plan, job.output_store
         self._dispatcher, self._fleet = dispatcher, fleet
-        self._heartbeat, self._on_progress = heartbeat, on_progress
+        self._heartbeat, self._on_progress, self._keep_loss = heartbeat, on_progress, keep_loss
         self._reported = Snapshot.begin(plan, dispatcher.shards_left, dispatcher.images_left)
         self._objects = 0
         self._failed: Counter[str] = Counter()
@@ -227,6 +229,7 @@ class _Labelling:
         )
 
     def _lost(self, event: Lost) -> None:
+        self._keep_loss(event)
         crashed = event.running is not None and event.cause in ("crash", "stuck")
         for task in event.others:
             self._dispatcher.given_back(task, suspect=crashed)

@@ -58,7 +58,7 @@ class Labeler:
     def place(self) -> Place:
         """Answers as soon as Ray has found room for the actor."""
         context = ray.get_runtime_context()
-        return Place(context.get_node_id(), os.uname().nodename, os.getpid())
+        return Place(context.get_node_id(), os.uname().nodename, os.getpid(), _log_files())
 
     @ray.method(concurrency_group="device")
     def load(self, old_pids: Sequence[int]) -> dict[str, Any]:
@@ -231,6 +231,11 @@ def _size(fetched: Fetched) -> float:
 
 def _failed_only(reasons: Counter[str | None]) -> dict[str, int]:
     return {reason: number for reason, number in reasons.items() if reason is not None}
+
+
+def _log_files() -> tuple[str, ...]:
+    """Where Ray has sent the standard output and errors of this process."""
+    return tuple(os.readlink(f"/proc/self/fd/{number}") for number in (1, 2))
 
 
 def _wait_for_exit(pids: Sequence[int]) -> None:
