@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
 
 from m2n2.backbones import BUILT_IN
 from m2n2.settings import Settings
@@ -131,12 +131,21 @@ class Job(BaseModel):
     allow_images_outside_root: bool = False
     report: bool = False
     calibration: Address | None = None
+    categories: Address | None = None
+    unknown_categories: Literal["refuse", "add"] = "refuse"
     storage: Annotated[Storage, Field(default_factory=Storage)]
     limits: Limits = Limits()
     export: tuple[ExportFormat, ...] = ("coco",)
 
     _as_written: dict[str, str] = PrivateAttr(default_factory=dict)
     _stated_settings: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @field_validator("unknown_categories")
+    @classmethod
+    def _unknown_beside_known(cls, unknown: str, values: ValidationInfo) -> str:
+        if "categories" in values.data and values.data["categories"] is None:
+            raise ValueError("it says something only beside `categories`, a file of those that are known")
+        return unknown
 
     @field_validator("storage")
     @classmethod

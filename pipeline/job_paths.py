@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-PATHS = ("images", "clicks", "output", "library", "calibration")
+PATHS = ("images", "clicks", "output", "library", "calibration", "categories")
 WEIGHTS = "backbone.weights"  # may be a path, but also a name in the cache or a hub id
 ADDRESSES = ("storage.endpoint_url",)
 

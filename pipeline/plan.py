@@ -27,6 +27,12 @@ from pipeline.describe import describe
 from pipeline.failure import Failure
 from pipeline.image_key import outside_root
 from pipeline.inputs.calibration import read_calibration
+from pipeline.inputs.categories import (
+    Category,
+    categories_in_plan,
+    read_categories,
+    refuse_unknown_categories,
+)
 from pipeline.inputs.click_files import find_click_files
 from pipeline.inputs.click_table import ClickTable
 from pipeline.storage.parquet import DamagedObject, read_parquet
@@ -49,6 +55,7 @@ SHARD = pa.schema(
 BOX = "box"
 SHARD_WITH_BOXES = SHARD.append(pa.field(BOX, pa.list_(pa.float64(), 4)))
 UPLOADS_AT_ONCE = 8
+LONGEST_SHOWN = 300  # characters of a value that differs
 # Keys that earlier versions did not write into a plan's identity, with the value that they stood for.
 ADDED_LATER: dict[str, Any] = {"head_version": 1, "score_version": 1, "calibration": None}
 # A run that was begun with an earlier kind of score is finished with it: its masks are the same.
@@ -88,7 +95,8 @@ class Plan:
     Attributes:
         root: key prefix below the output: "" for the first attempt, "attempts/2/" for the next.
         fingerprint: sha256 of `identity`.
-        identity: what decides the masks: click files, images root, settings, backbone, weights, schema version.
+        identity: what decides the masks: click files, images root, settings, backbone, weights, schema version; and
+            the categories that the job gave identifiers.
         files: the click files that `file` numbers of clicks refer to.
         categories: of all objects, sorted; None in a plan of version 0.1, see `planned_categories`.
     """
@@ -121,15 +129,18 @@ def find_or_make_plan(job: Job) -> Plan:
 
     Raises:
         PlanMismatch: the output's plan was made for other inputs or settings.
-        InvalidClicks: the click files cannot be read as clicks.
+        InvalidClicks: the click files cannot be read as clicks, or have categories that the job does not know.
+        InvalidJob: the job's calibration or categories cannot be read.
         InvalidWeights: the weights are not there.
     """
     store = job.output_store
     files = find_click_files(job.click_patterns, Store("", job.storage))
     plan = load_plan(store)
-    identity = make_identity(job if plan is None else as_planned(job, plan), files)
+    categories = read_categories(job)
+    identity = make_identity(job if plan is None else as_planned(job, plan), files, categories)
     if plan is None:
         with ClickTable(files, Store("", job.storage), job.images_roots) as table:
+            refuse_unknown_categories(job, categories, table)
             size = shard_size(job, table.count_images())
             plan = write_plan(store, "", identity, [file.key for file in files], planned_images(job, table), size)
     # Also after writing: another driver may have sealed a plan of its own in the meantime.
@@ -168,8 +179,11 @@ def planned_images(job: Job, table: ClickTable) -> Iterator[ImageClicks]:
         yield ImageClicks(image, _checked(job, objects))
 
 
-def make_identity(job: Job, files: Sequence[Entry]) -> dict[str, Any]:
-    """Everything that decides the masks, as JSON values; what only decides speed is not in it."""
+def make_identity(job: Job, files: Sequence[Entry], categories: Sequence[Category] = ()) -> dict[str, Any]:
+    """Everything that decides the masks, as JSON values, and the categories that the job gives identifiers.
+
+    What only decides speed is not in it.
+    """
     backbone = job.backbone.model_dump(include={"name", "dtype", "grid", "options"})
     identity = {
         "schema_version": SCHEMA_VERSION,
@@ -187,7 +201,7 @@ def make_identity(job: Job, files: Sequence[Entry]) -> dict[str, Any]:
         "weights": _weights_digest(job),
         "settings": job.settings.identity(),
     }
-    normalised: dict[str, Any] = json.loads(json.dumps(identity))
+    normalised: dict[str, Any] = json.loads(json.dumps(identity | categories_in_plan(categories)))
     return normalised
 
 
@@ -209,7 +223,12 @@ def differences(planned: Any, wanted: Any, key: str = "") -> Iterator[str]:
         for name in sorted(planned.keys() | wanted.keys()):
             yield from differences(planned.get(name), wanted.get(name), f"{key}.{name}" if key else name)
     elif planned != wanted:
-        yield f"{key}: the plan has {planned!r}, the job has {wanted!r}"
+        yield f"{key}: the plan has {_shown(planned)}, the job has {_shown(wanted)}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 def settings_fingerprint(job: Job) -> str:

@@ -63,7 +63,10 @@ def coco_head(reading: Reading, **of_category: Any) -> dict[str, str]:
         "parts": labels.parts_digest,
         "provenance": origins,
     }
-    categories = [{"id": number, "name": name} | of_category for name, number in labels.categories.items()]
+    categories: list[dict[str, Any]] = []
+    for name, number in labels.categories.items():
+        above = labels.supercategories.get(name)
+        categories.append({"id": number, "name": name} | ({"supercategory": above} if above else {}) | of_category)
     return {"info": dump(info), "licenses": dump(LICENSES), "categories": dump(categories)}
 
 

@@ -25,6 +25,7 @@ class Mask:
     Attributes:
         id: of the object, from 1, the same in every export.
         category_id: from 1.
+        category_place: of its category among all, from 0.
         rle: COCO's compressed run lengths: `size` (height, width) and `counts`.
         bbox: x, y, width, height in pixels.
         area: in pixels, never 0.
@@ -37,6 +38,7 @@ class Mask:
     object: str
     category: str
     category_id: int
+    category_place: int
     rle: dict[str, Any]
     bbox: Sequence[float]
     area: int
@@ -144,6 +146,7 @@ class Reading:
         self.shown = 0
         self.origins: list[Provenance] = []
         self._numbers: dict[Provenance, int] = {}
+        self._places = {name: place for place, name in enumerate(labels.categories)}
         self._left_out: Counter[str] = Counter()
         self._seen: set[str] = set()
 
@@ -198,6 +201,7 @@ class Reading:
             row["object"],
             category,
             self.labels.categories[category],
+            self._places[category],
             row["rle"],
             row["bbox"],
             row["area"],

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from pipeline.clicks import InvalidClicks
 from pipeline.export.files import Folder, Names
 from pipeline.export.format import Options
 from pipeline.export.masks import MaskedImage, Reading
+from pipeline.inputs.categories import LARGEST_ID_IN_PNG
 
 PALETTE_COLOURS = 256
 
@@ -34,6 +36,12 @@ class Png:
         name = self._names.stem_or_key(image.key)
         _, lost = image.lost_to_overlaps()
         self._folder.lost.update(lost)
+        for mask in image.masks:
+            if mask.category_id > LARGEST_ID_IN_PNG:
+                raise InvalidClicks(
+                    f"png: category {mask.category!r}: found the identifier {mask.category_id}; "
+                    f"allowed in a map's pixels: 1 to {LARGEST_ID_IN_PNG}"
+                )
         categories = np.array([0, *(mask.category_id for mask in image.masks)], np.int64)
         self._folder.put(f"SegmentationClass/{name}.png", _png(categories[image.disjoint]))
         self._folder.put(f"SegmentationObject/{name}.png", _png(image.disjoint))

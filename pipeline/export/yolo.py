@@ -43,12 +43,12 @@ class Yolo:
             if any(len(ring) > MOST_POINTS for ring in rings):
                 what = f"masks have a part of more than {MOST_POINTS} points, which Ultralytics before 8.3.50 thins out"
                 self._folder.lost[what] += 1
-            lines += [_line(mask.category_id - 1, ring, image) for ring in rings]
+            lines += [_line(mask.category_place, ring, image) for ring in rings]
         self._folder.put(f"labels/{name}.txt", "".join(lines).encode())
 
     def finish(self, reading: Reading) -> Sequence[str]:
         """See Format."""
-        names = {number - 1: name for name, number in reading.labels.categories.items()}
+        names = dict(enumerate(reading.labels.categories))
         data = {"train": "images", "val": "images", "names": names}
         self._folder.put("data.yaml", yaml.safe_dump(data, allow_unicode=True, sort_keys=False).encode())
         if reading.shown:

@@ -10,6 +10,7 @@ from pipeline.attempts import all_attempts
 from pipeline.config import Job
 from pipeline.forecast.rates import Rate, latest_rate
 from pipeline.forecast.sample import Sample, look_at
+from pipeline.inputs.categories import read_categories, refuse_unknown_categories
 from pipeline.inputs.click_files import find_click_files
 from pipeline.inputs.click_table import ClickTable
 from pipeline.parts import finished_shards
@@ -70,14 +71,16 @@ def forecast(job: Job, sample: int) -> Forecast:
     """Read the clicks, look at `sample` images spread over all, and estimate. Nothing is written.
 
     Raises:
-        InvalidClicks, InvalidWeights: the job cannot be run.
+        InvalidClicks, InvalidWeights, InvalidJob: the job cannot be run.
         StoreUnavailable: storage does not answer.
     """
     everywhere = Store("", job.storage)
     files = find_click_files(job.click_patterns, everywhere)
     attempts = all_attempts(job.output_store)
-    identity = make_identity(as_planned(job, attempts[0]) if attempts else job, files)
+    categories = read_categories(job)
+    identity = make_identity(as_planned(job, attempts[0]) if attempts else job, files, categories)
     with ClickTable(files, everywhere, job.images_roots) as table:
+        refuse_unknown_categories(job, categories, table)
         images = table.count_images()
         counts, some = _count(job, table, _spread(images, sample))
     size = shard_size(job, images)

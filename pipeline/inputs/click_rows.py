@@ -31,6 +31,7 @@ IN_PATHS = ("image", "object", "label", "category")
 LABELS_IN_PATHS = {"0": 0, "1": 1, "false": 0, "true": 1}
 NULL_IN_PATHS = "__HIVE_DEFAULT_PARTITION__"
 ROWS_A_BATCH = 262_144
+UNNAMED = "object"  # the category of rows without one
 
 
 def read_clicks(files: Sequence[str], store: Store, images_roots: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -142,7 +143,7 @@ def _canonical(
             )
     columns.setdefault("label", pa.repeat(pa.scalar(1, pa.int64()), rows))
     columns.setdefault("category", pa.nulls(rows, pa.string()))
-    columns["category"] = pc.fill_null(columns["category"], "object")
+    columns["category"] = pc.fill_null(columns["category"], UNNAMED)
     for name in BOX:
         columns.setdefault(name, pa.nulls(rows, pa.float64()))
     written = columns["image"]

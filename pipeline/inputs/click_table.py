@@ -15,12 +15,13 @@ import pyarrow as pa
 from pipeline.clicks import BOX, InvalidClicks, ObjectClicks
 from pipeline.failure import Failure
 from pipeline.inputs.click_doubts import doubts_about
-from pipeline.inputs.click_rows import CANONICAL, read_clicks
+from pipeline.inputs.click_rows import CANONICAL, UNNAMED, read_clicks
 from pipeline.inputs.object_box import BOX_COLUMNS, NO_BOX_COLUMNS, box_failure, box_of, with_centre
 from pipeline.storage.store import Entry, Store
 
 MEMORY_LIMIT = "600MB"
 CLICKS_A_QUERY = 100_000
+MOST_NAMES = 100  # of categories in a message
 
 log = logging.getLogger("m2n2.clicks")
 
@@ -70,6 +71,24 @@ class ClickTable:
     def count_images(self) -> int:
         """How many different images have clicks."""
         return int(self._database.execute("SELECT count(DISTINCT image) FROM clicks").fetchall()[0][0])
+
+    def check_categories(self, allowed: Sequence[str]) -> None:
+        """Raise InvalidClicks, with the first row of the first unknown one, where a category is none of these."""
+        self._database.register("allowed", pa.table({"category": pa.array(allowed, pa.string())}))
+        unknown = self._database.execute(
+            """SELECT category, min({'file': file, 'row': row}) AS place, count(*)
+               FROM clicks ANTI JOIN allowed USING (category) GROUP BY category ORDER BY place"""
+        ).fetchall()
+        if not unknown:
+            return
+        name, place, clicks = unknown[0]
+        others = [f"{other!r} ({number} clicks)" for other, _, number in unknown[1:]]
+        more = f", and {_some(others)}" if others else ""
+        hint = "; rows without a category have this one" if name == UNNAMED else ""
+        raise InvalidClicks(
+            f"{self._at(place)}: column category: found {name!r} ({clicks} clicks){hint}{more}; allowed: "
+            f"{_some(list(map(repr, allowed)))}; `unknown_categories: add` adds what is unknown"
+        )
 
     def by_image(self) -> Iterator[tuple[str, list[ObjectClicks]]]:
         """Every image with its objects: images sorted, objects of an image in the order of their first clicks.
@@ -169,6 +188,11 @@ class ClickTable:
 
     def _at(self, place: dict[str, Any]) -> str:
         return f"{self._files[place['file']]}, row {place['row']}"
+
+
+def _some(texts: Sequence[str]) -> str:
+    left_out = len(texts) - MOST_NAMES
+    return ", ".join(texts[:MOST_NAMES]) + (f" and {left_out} more" if left_out > 0 else "")
 
 
 def _each_once(clicks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

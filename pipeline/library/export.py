@@ -51,14 +51,16 @@ def labels_of_library(library: Store) -> Iterator[Labels]:
             missing: list[str] = []
             provenances = _gather(database, library, keys, masks, missing)
             # Only a library of version 0.1 has names to add.
-            registry.add("category", "SELECT DISTINCT category FROM gathered_categories")
-            categories = database.execute("SELECT category, id FROM category_ids ORDER BY id").fetchall()
+            gathered = database.execute("SELECT DISTINCT category FROM gathered_categories").fetchall()
+            registry.add_categories([name for (name,) in gathered])
+            categories = list(registry.categories.values())
         yield Labels(
             fingerprint=fingerprint_of({"index": state.index_keys}),
             parts_digest=hashlib.sha256(json.dumps(keys).encode()).hexdigest(),
-            categories=dict(categories),
+            categories={each.name: each.id for each in categories},
             images=lambda columns: _by_image(masks, columns, provenances),
             missing=missing,
+            supercategories={each.name: each.supercategory for each in categories if each.supercategory},
         )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from pipeline.config import Job
 from pipeline.describe import describe
 from pipeline.driver.progress import Snapshot
+from pipeline.inputs.categories import categories_in_plan, read_categories, refuse_unknown_categories
 from pipeline.inputs.click_files import find_click_files
 from pipeline.inputs.click_table import ClickTable
 from pipeline.library.changes import Changes, read_etags, write_etags
@@ -22,7 +23,7 @@ from pipeline.library.config import Nightly
 from pipeline.library.index import Index, Totals
 from pipeline.library.lease import Lease, LeaseLost, wait_for_lease
 from pipeline.library.ledger import Night
-from pipeline.library.registry import register_night
+from pipeline.library.registry import check_categories, register_night
 from pipeline.library.report import (
     LAST_KEY,
     UNFINISHED,
@@ -93,7 +94,7 @@ def run_nights(
     Raises:
         LeaseHeld: another driver works on this library.
         LeaseLost: another driver took over while this one slept; it committed nothing.
-        InvalidClicks, InvalidWeights: the input is wrong, and nothing was labelled.
+        InvalidClicks, InvalidWeights, InvalidJob: the input is wrong, and nothing was labelled.
     """
     wishes, growth = wishes or Wishes(), nightly.growth
     lease = wait_for_lease(
@@ -134,6 +135,7 @@ class _Driver:
         self._wishes = wishes
         self._job = self._as_last_night()
         self._settings = settings_fingerprint(self._job)
+        self._categories = read_categories(self._job)
 
     def finish_open_night(self) -> NightReport | None:
         """Continue the night that was begun and not finished; None where there is none, or it has to be begun anew."""
@@ -141,11 +143,13 @@ class _Driver:
         if night is None:
             return None
         plan = load_plan(self._store_of(night))
-        if plan is not None and plan.identity["settings_fingerprint"] == self._settings:
+        if plan is not None and self._is_as_planned(plan):
             log.info("night %s was not finished: going on with it", night.date)
             return self._label(night, plan, _now())
         # Without its seal a plan may be half there, and masks of two settings do not belong into one night.
-        reason = "its plan was not sealed" if plan is None else "backbone, weights or settings are others now"
+        reason = (
+            "its plan was not sealed" if plan is None else "backbone, weights, settings or categories are others now"
+        )
         log.warning("night %s was not finished and is begun anew: %s", night.date, reason)
         self._commit(replace(night, state="abandoned"))
         return None
@@ -153,6 +157,8 @@ class _Driver:
     def tonight(self, date: str) -> NightReport:
         """Find what changed; label it, if there is anything."""
         began = _now()
+        state = self._lease.state
+        check_categories(self._library, state.registry_keys, state.index_keys, self._categories, self._source)
         files = find_click_files(self._job.click_patterns, Store("", self._job.storage))
         with tempfile.TemporaryDirectory(prefix="m2n2-night-") as name:
             etags, path = Path(name) / "etags.parquet", Path(name) / "changes.parquet"
@@ -162,6 +168,7 @@ class _Driver:
                 ClickTable(files, Store("", self._job.storage), self._job.images_roots) as clicks,
                 Changes(path, self._settings, self._nightly.growth.relabel, self._wishes.retry_failed) as changes,
             ):
+                refuse_unknown_categories(self._job, self._categories, clicks)
                 totals = index.totals()
                 wanted = changes.to_label(planned_images(self._job, clicks), read_etags(etags), index.by_image())
                 first = next(wanted, None)
@@ -190,6 +197,15 @@ class _Driver:
                     return self._report(date, "too_many_removed", str(error), None, None, began)
         return self._label(night, plan, began)
 
+    def _is_as_planned(self, plan: Plan) -> bool:
+        """Whether an open night's plan is of the settings and the categories that the job has now."""
+        given = categories_in_plan(self._categories).get("categories")
+        return plan.identity["settings_fingerprint"] == self._settings and plan.identity.get("categories") == given
+
+    @property
+    def _source(self) -> str:
+        return f"categories: {self._job.categories}"
+
     def _as_last_night(self) -> Job:
         """The job at the working size of the library's last night, where it does not say one itself."""
         for night in reversed(self._lease.state.nights):
@@ -206,7 +222,8 @@ class _Driver:
             log.warning("%s was not written: %s", LAST_KEY, describe(unsaid))
 
     def _plan(self, night: Night, files: Sequence[Entry], images: Iterator[ImageClicks], number: int) -> Plan:
-        identity = make_identity(self._job, files) | {"night": night.date, "settings_fingerprint": self._settings}
+        identity = make_identity(self._job, files, self._categories)
+        identity |= {"night": night.date, "settings_fingerprint": self._settings}
         keys = [file.key for file in files]
         return write_plan(self._store_of(night), "", identity, keys, images, shard_size(self._job, number))
 
@@ -236,7 +253,8 @@ class _Driver:
         index = self._put_new(f"index/{name}", settled.index)
         with tempfile.TemporaryDirectory(prefix="m2n2-registry-") as directory:
             names = register_night(
-                self._library, before.registry_keys, before.index_keys, settled.index, Path(directory)
+                *(self._library, before.registry_keys, before.index_keys, settled.index, Path(directory)),
+                *(self._categories, self._source),
             )
         registry = self._put_new(f"registry/{name}", names) if names else None
         self._commit(replace(night, state="finished", index=index, registry=registry))

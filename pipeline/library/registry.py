@@ -1,19 +1,23 @@
 """The registry: what identifier every category, image and object of a library has in its exports, given once and kept.
 
 Each night that adds names adds one file and touches no other; numbers only grow. A library of version 0.1 has none yet:
-its objects then get the numbers that its export had, counted from 1 in alphabetical order.
+its objects then get the numbers that its export had, counted from 1 in alphabetical order. Categories that a job gives
+identifiers come before all others, unless the library has given them identifiers of its own: those are kept.
 """
 
 from __future__ import annotations
 
+import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.config import InvalidJob
+from pipeline.inputs.categories import Category
 from pipeline.library.index import Index, open_database
 from pipeline.library.parts_of_nights import read_in_batches
 from pipeline.parts import PART
@@ -25,18 +29,24 @@ REGISTRY = pa.schema(
         ("name", pa.string()),  # the category, or the image's key
         ("object", pa.string()),  # of an object its name, else null
         ("id", pa.int64()),  # different for all of a kind, from 1
+        ("supercategory", pa.string()),  # of a category, where it was given one; earlier files lack the column
     ]
 )
+ADDED = pa.schema([("place", pa.int64()), *(REGISTRY.field(name) for name in ("id", "name", "supercategory"))])
 CATEGORIES = pa.schema([PART.field(name) for name in ("image", "object", "category")])
-NAMED = {"category": ("category",), "image": ("image",), "object": ("image", "object")}
+NAMED = {"image": ("image",), "object": ("image", "object")}
+
+log = logging.getLogger("m2n2.nightly")
 
 
 class Registry:
-    """Identifiers in the tables `category_ids`, `image_ids` and `object_ids` of a database, each with a column `id`."""
+    """Identifiers of categories, and of images and objects in the tables `image_ids` and `object_ids` of a database."""
 
     def __init__(self, database: duckdb.DuckDBPyConnection, library: Store, keys: Sequence[str]) -> None:
         """Read the registry files `keys`, oldest night first."""
         self._database = database
+        self._categories: dict[str, Category] = {}
+        self._added: list[Category] = []
         for kind, names in NAMED.items():
             columns = "".join(f"{name} VARCHAR, " for name in names)
             database.execute(f"CREATE TABLE {kind}_ids ({columns}id BIGINT, added BOOLEAN)")
@@ -50,6 +60,46 @@ class Registry:
                         f"INSERT INTO {kind}_ids SELECT {columns}, id, FALSE FROM read_parquet(?) WHERE kind = ?",
                         [str(path), kind],
                     )
+                self._categories |= {each.name: each for each in _categories_in(path)}
+
+    @property
+    def categories(self) -> Mapping[str, Category]:
+        """By name, in the order in which they came."""
+        return self._categories
+
+    def give_categories(self, given: Sequence[Category], source: str) -> None:
+        """Take in categories with identifiers; `source` names their file. Raises InvalidJob where one contradicts."""
+        names = {each.id: each.name for each in self._categories.values()}
+        for number, category in enumerate(given):
+            where = f"{source}: element {number}"
+            known = self._categories.get(category.name)
+            kept = "an identifier once given is kept"
+            if known is not None and known.id != category.id:
+                raise InvalidJob(
+                    f"{where}: id: found {category.id} for {category.name!r}, which has {known.id} in the library, and "
+                    f"{kept}; allowed: {known.id}"
+                )
+            if known is None and category.id in names:
+                raise InvalidJob(
+                    f"{where}: id: found {category.id} for {category.name!r}, which {names[category.id]!r} has in the "
+                    f"library, and {kept}; allowed: one above {max(names)}"
+                )
+            if known is not None and known.supercategory != category.supercategory:
+                log.warning(
+                    "%s: supercategory: found %r for %r, the library keeps %r",
+                    *(where, category.supercategory, category.name, known.supercategory),
+                )
+        self._take([each for each in given if each.name not in self._categories])
+
+    def add_categories(self, names: Sequence[str]) -> None:
+        """Number those of the names that have no number yet, in alphabetical order."""
+        largest = max((each.id for each in self._categories.values()), default=0)
+        unknown = sorted(set(names) - self._categories.keys())
+        self._take([Category(number, name) for number, name in enumerate(unknown, start=largest + 1)])
+
+    def _take(self, categories: Sequence[Category]) -> None:
+        self._categories |= {each.name: each for each in categories}
+        self._added += categories
 
     def add(self, kind: str, query: str) -> None:
         """Number the names that a query gives and that have no number yet, in alphabetical order."""
@@ -63,18 +113,41 @@ class Registry:
 
     def write_added(self, path: Path) -> int:
         """Write the file of what was added; returns how many names that is."""
+        categories = [{"place": place} | vars(each) for place, each in enumerate(self._added)]
+        self._database.register("categories_added", pa.Table.from_pylist(categories, schema=ADDED))
         added = self._database.sql(
-            """SELECT 'category' AS kind, category AS name, NULL::VARCHAR AS object, id FROM category_ids WHERE added
-               UNION ALL SELECT 'image', image, NULL, id FROM image_ids WHERE added
-               UNION ALL SELECT 'object', image, object, id FROM object_ids WHERE added
-               ORDER BY kind, id"""
+            """SELECT kind, name, object, id, supercategory FROM (
+                   SELECT 'category' AS kind, name, NULL::VARCHAR AS object, id, supercategory, place
+                   FROM categories_added
+                   UNION ALL SELECT 'image', image, NULL, id, NULL, id FROM image_ids WHERE added
+                   UNION ALL SELECT 'object', image, object, id, NULL, id FROM object_ids WHERE added)
+               ORDER BY kind, place"""
         )
         added.write_parquet(str(path), compression="zstd")
         return int(pq.read_metadata(path).num_rows)
 
 
+def check_categories(
+    library: Store, registry_keys: Sequence[str], index_keys: Sequence[str], given: Sequence[Category], source: str
+) -> None:
+    """Raise InvalidJob where categories with identifiers contradict those that a library has given; see `source`."""
+    if not given or not index_keys:
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="m2n2-registry-") as directory,
+        open_database(Path(directory) / "registry.duckdb") as database,
+    ):
+        _registry_before(database, library, registry_keys, index_keys).give_categories(given, source)
+
+
 def register_night(
-    library: Store, registry_keys: Sequence[str], index_keys: Sequence[str], new_index: bytes, directory: Path
+    library: Store,
+    registry_keys: Sequence[str],
+    index_keys: Sequence[str],
+    new_index: bytes,
+    directory: Path,
+    given: Sequence[Category] = (),
+    source: str = "",
 ) -> bytes | None:
     """The registry file that a night adds; None where all its names are known.
 
@@ -82,17 +155,34 @@ def register_night(
         registry_keys, index_keys: of the library before this night.
         new_index: the night's index file.
         directory: for temporary files.
+        given, source: see Registry.give_categories.
     """
     with open_database(directory / "registry.duckdb") as database:
-        registry = Registry(database, library, registry_keys)
-        if not registry_keys and index_keys:
-            with Index(library, index_keys) as before:
-                _add_masks(database, library, registry, before.path)
+        registry = _registry_before(database, library, registry_keys, index_keys)
+        registry.give_categories(given, source)
         path = directory / "new_index.parquet"
         path.write_bytes(new_index)
         _add_masks(database, library, registry, path)
         added = directory / "registry.parquet"
         return added.read_bytes() if registry.write_added(added) else None
+
+
+def _registry_before(
+    database: duckdb.DuckDBPyConnection, library: Store, registry_keys: Sequence[str], index_keys: Sequence[str]
+) -> Registry:
+    """The registry of the library's nights, which one of version 0.1 has not written down."""
+    registry = Registry(database, library, registry_keys)
+    if not registry_keys and index_keys:
+        with Index(library, index_keys) as before:
+            _add_masks(database, library, registry, before.path)
+    return registry
+
+
+def _categories_in(path: Path) -> list[Category]:
+    """The categories of a registry file, in its order."""
+    columns = [name for name in ("id", "name", "supercategory") if name in pq.read_schema(path).names]
+    rows = pq.read_table(path, columns=columns, filters=[("kind", "==", "category")]).to_pylist()
+    return [Category(**row) for row in rows]
 
 
 def _add_masks(database: duckdb.DuckDBPyConnection, library: Store, registry: Registry, index: Path) -> None:
@@ -117,6 +207,7 @@ def _add_masks(database: duckdb.DuckDBPyConnection, library: Store, registry: Re
                FROM rows JOIN (FROM nameless WHERE part_number BETWEEN ? AND ?) USING (part_number, image, object)""",
             [rows.first, rows.last],
         )
-    registry.add("category", "FROM categories")
+    names = database.execute("SELECT DISTINCT category FROM categories").fetchall()
+    registry.add_categories([name for (name,) in names])
     registry.add("image", "FROM named")
     registry.add("object", "FROM named")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
 import pytest
 
 from jobs.cli import main
+from pipeline.clicks import InvalidClicks
+from pipeline.config import InvalidJob
 from pipeline.export.coco import export_coco
 from pipeline.library.export import labels_of_library
 from pipeline.library.ledger import read_state
+from pipeline.library.nights import Wishes
 from pipeline.storage.store import Store
-from tests.jobs.site import Site
+from tests.jobs.site import Killed, Site
 from tests.pipeline.make_data import parquet
 from tests.pipeline.read_coco import placed
 
@@ -116,3 +120,77 @@ def test_a_part_of_a_library_that_is_gone_is_said_and_ends_the_export_with_1(
     assert main(["export", site.library.root, "--to", str(tmp_path / "rest.json")]) == 1
     assert "1 parts were not there, such as runs/2026-01-01/parts/shard-00000.parquet" in capsys.readouterr().err
     assert export(site, tmp_path).items() <= whole.items()
+
+
+def give(site: Site, *categories: tuple[int, str], **keys: str) -> None:
+    """A file of categories for the nights that follow, and other keys of their configuration."""
+    document = [{"id": number, "name": name, "supercategory": "animal"} for number, name in categories]
+    site.store.put("categories.json", json.dumps(document).encode())
+    site.document |= {"categories": site.store.url("categories.json")} | keys
+
+
+def test_a_library_begins_with_the_categories_that_it_is_given_and_keeps_their_order(
+    disk_site: Site, tmp_path: Path
+) -> None:
+    site = disk_site
+    put(site, "01", [("a", "1", "cat"), ("b", "1", "yak")])
+    give(site, (17, "dog"), (3, "cat"), unknown_categories="add")
+    site.night("2026-01-01")
+    give(site, (40, "ape"), (3, "cat"), (17, "dog"))
+    put(site, "02", [("c", "1", "ape")])
+    site.night("2026-01-02")
+    with labels_of_library(site.library) as labels:
+        assert list(labels.categories.items()) == [("dog", 17), ("cat", 3), ("yak", 18), ("ape", 40)]
+        assert labels.supercategories == dict.fromkeys(["dog", "cat", "ape"], "animal")
+    assert export(site, tmp_path)["category ape"] == 40
+
+
+@pytest.mark.parametrize(
+    ("version_0_1", "category", "message"),
+    [
+        (True, (2, "cat"), "element 0: id: found 2 for 'cat', which has 1 in the library, and .* allowed: 1"),
+        (
+            False,
+            (1, "ape"),
+            "element 0: id: found 1 for 'ape', which 'cat' has in the library, and .* allowed: one above 2",
+        ),
+    ],
+)
+def test_categories_that_contradict_the_library_stop_the_night_before_it_labels(
+    disk_site: Site, monkeypatch: pytest.MonkeyPatch, version_0_1: bool, category: tuple[int, str], message: str
+) -> None:
+    site = disk_site
+    put(site, "01", [("a", "1", "cat"), ("b", "1", "dog")])
+    with monkeypatch.context() as patched:
+        if version_0_1:
+            patched.setattr("pipeline.library.nights.register_night", lambda *arguments: None)
+        site.night("2026-01-01")
+    put(site, "02", [("c", "1", category[1])])
+    give(site, category, unknown_categories="add")
+    with pytest.raises(InvalidJob, match=rf"^categories: .*categories\.json: {message}$"):
+        site.night("2026-01-02")
+    assert site.labeller.labelled == []
+
+
+def test_a_night_refuses_a_category_that_it_does_not_know(site: Site) -> None:
+    put(site, "01", [("a", "1", "cat"), ("b", "1", "dgo")])
+    give(site, (17, "dog"), (3, "cat"))
+    with pytest.raises(InvalidClicks, match=r"a\.parquet, row \d: column category: found 'dgo'.*allowed: 'dog', 'cat'"):
+        site.night("2026-01-01")
+    assert site.labeller.labelled == []
+
+
+def test_an_open_night_of_other_categories_is_begun_anew(disk_site: Site) -> None:
+    site = disk_site
+    put(site, "01", [(name, "1", "cat") for name in "abcdef"])
+    give(site, (3, "cat"))
+    site.labeller.shards_to_live = 1
+    with pytest.raises(Killed):
+        site.night("2026-01-01")
+    site.labeller.shards_to_live = None
+    site.document["lease_expires_s"] = 1
+    give(site, (4, "cat"))
+    reports = site.night("2026-01-02", wishes=Wishes(wait_for_lease_s=30))
+    assert [report.date for report in reports] == ["2026-01-02"]
+    with labels_of_library(site.library) as labels:
+        assert labels.categories == {"cat": 4}
