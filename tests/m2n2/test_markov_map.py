@@ -33,7 +33,8 @@ def test_maps_are_the_oracles(seed: int, grid: tuple[int, int], size: tuple[int,
         np.testing.assert_allclose(start, expected_start, atol=1e-6)
         # A cell that starts within rounding of tau is at 0 or not; later crossings are continuous.
         assume(np.abs(expected_start - Settings().markov_threshold).min() > 1e-5)
-        np.testing.assert_allclose(map_N, oracle.markov_map(transition, expected_start), atol=2e-3)
+        # What float32 leaves of the operator adds up over the steps: 2.4e-5 of 120 steps where mass hardly moves.
+        np.testing.assert_allclose(map_N, oracle.markov_map(transition, expected_start), rtol=1e-4, atol=2e-3)
 
 
 def test_a_point_gets_the_same_map_alone_and_in_a_batch() -> None:
