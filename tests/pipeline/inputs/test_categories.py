@@ -186,3 +186,4 @@ def test_unknown_categories_says_nothing_without_the_file(document: dict[str, An
     del document["categories"]
     with pytest.raises(InvalidJob, match=r"unknown_categories: found 'add'; .*only beside `categories`"):
         job_of(document, unknown_categories="add")
+    assert parse_job(job_of(document).model_dump(mode="json"), "submitted").categories is None
