@@ -174,6 +174,12 @@ class Job(BaseModel):
         """Whether the job itself says its working size; 0.1.0 had another default."""
         return "working_pixels" in self._stated_settings
 
+    def stated(self) -> dict[str, Any]:
+        """What the job's file and overrides state: parsed again it is this job, and states no more than they."""
+        document = self.model_dump(mode="json", exclude_unset=True)
+        settings = {key: value for key, value in document.pop("settings", {}).items() if key in self._stated_settings}
+        return document | ({"settings": settings} if settings else {})
+
     @property
     def click_patterns(self) -> Sequence[str]:
         """The addresses or patterns of the click files."""

@@ -6,7 +6,7 @@ m2n2's dependencies and no internet. Credentials do not travel: they are the clu
 
 from __future__ import annotations
 
-import shutil
+import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,19 +21,23 @@ from jobs.exit_codes import BAD_INPUT, COMPLETE, INCOMPLETE, NEEDS_A_PERSON
 if TYPE_CHECKING:
     from pipeline.config import Job
 
-PACKAGES = ("m2n2", "pipeline", "jobs")
+log = logging.getLogger("m2n2.submit")
 
 
 def submit(
     job: Annotated[str, typer.Argument(metavar="JOB.yaml", help="a job, or a nightly configuration")],
     address: Annotated[str, typer.Option(metavar="URL", help="the dashboard, such as http://127.0.0.1:8265")],
     overrides: Overrides = None,
+    ship_with: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="PATH", help="a module of yours, such as my_backbone.py or a package's folder"),
+    ] = None,
 ) -> int:
     """Label or do a night on a cluster, follow it, resume it.
 
     Where the cluster asks for a token, it is taken from the environment as Ray does: RAY_AUTH_MODE=token with
     RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH. A job that ended before it was complete goes on where it was when it is
-    submitted again.
+    submitted again. Your own backbone's module travels with --with PATH, once for each.
 
     Example: m2n2 submit job.yaml workers.count=16 --address http://127.0.0.1:8265
     """
@@ -42,7 +46,7 @@ def submit(
     from jobs.ray_jobs import connect_to_dashboard, follow, start_or_attach
 
     with tempfile.TemporaryDirectory(prefix="m2n2-submit-") as directory:
-        validated, command = _prepare(Path(directory), job, overrides or [])
+        validated, command = _prepare(Path(directory), job, overrides or [], ship_with or [])
         client = connect_to_dashboard(address)
         submission_id = start_or_attach(client, validated.output, command, directory)
     try:
@@ -61,38 +65,37 @@ def submit(
     return code if code in (INCOMPLETE, BAD_INPUT, NEEDS_A_PERSON) else INCOMPLETE
 
 
-def _prepare(directory: Path, path: str, overrides: Sequence[str]) -> tuple[Job, str]:
+def _prepare(directory: Path, path: str, overrides: Sequence[str], ship_with: Sequence[str]) -> tuple[Job, str]:
     """Fill the working directory with the code and the validated job; returns the job and the command to run."""
     import yaml
 
-    from pipeline.config import InvalidJob, load_job
-    from pipeline.library.config import load_nightly
+    from jobs.shipping import ship
+    from pipeline.config import InvalidJob
+    from pipeline.library.config import Nightly, load_job_or_nightly
 
-    source = Path(__file__).resolve().parents[2]
-    for package in PACKAGES:
-        shutil.copytree(source / package, directory / package, ignore=shutil.ignore_patterns("__pycache__"))
-    if _is_nightly(path):
-        if overrides:
-            raise InvalidJob(f"{path}: found overrides {', '.join(overrides)}; a nightly takes none, edit the file")
-        night = load_nightly(path)
-        job = night.job
-        document = job.model_dump(mode="json", exclude={"output"}) | night.growth.model_dump(mode="json")
+    loaded = load_job_or_nightly(path, overrides)
+    job = loaded.job if isinstance(loaded, Nightly) else loaded
+    ship(ship_with, directory)
+    _warn_of_a_backbone_that_stays_here(job, ship_with)
+    if isinstance(loaded, Nightly):
+        document = {key: value for key, value in job.stated().items() if key != "output"} | loaded.growth.model_dump(
+            mode="json"
+        )
         (directory / "nightly.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
         command = "python -m jobs.cli nightly nightly.yaml"
     else:
-        job = load_job(path, overrides)
-        (directory / "job.yaml").write_text(yaml.safe_dump(job.model_dump(mode="json")), encoding="utf-8")
+        (directory / "job.yaml").write_text(yaml.safe_dump(job.stated()), encoding="utf-8")
         command = "python -m jobs.cli label job.yaml"
     for key, written in job.as_written.items():
         raise InvalidJob(f"{path}: {key}: found {written!r}; allowed on a cluster: addresses and absolute paths")
     return job, command
 
 
-def _is_nightly(path: str) -> bool:
-    import yaml
-
-    try:
-        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return False  # load_job says what is wrong with it
-    return isinstance(document, dict) and "library" in document
+def _warn_of_a_backbone_that_stays_here(job: Job, ship_with: Sequence[str]) -> None:
+    module, separator, _ = job.backbone.name.partition(":")
+    top = module.partition(".")[0]
+    if separator and top not in {Path(path).absolute().stem for path in ship_with}:
+        log.warning(
+            "backbone.name %s: %s does not travel with this job, so every node has to have it; --with PATH ships it",
+            *(job.backbone.name, top),
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,7 +10,7 @@ import pydantic
 import yaml
 from pydantic import BaseModel, Field
 
-from pipeline.config import STRICT, InvalidJob, Job, parse_job, placed_paths
+from pipeline.config import STRICT, InvalidJob, Job, load_job, parse_job, placed_paths
 from pipeline.storage.store import Store
 
 
@@ -59,6 +59,19 @@ def load_nightly(path: str | Path) -> Nightly:
     if not isinstance(document, dict):
         raise InvalidJob(f"{path}: found {type(document).__name__}, expected a mapping of keys such as library, clicks")
     return parse_nightly(document, str(path), placed_paths(document, path))
+
+
+def load_job_or_nightly(path: str | Path, overrides: Sequence[str] = ()) -> Job | Nightly:
+    """What the file is: a nightly configuration where it has `library`, else a job. Raises InvalidJob."""
+    try:
+        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        document = None  # load_job says what is wrong with it
+    if not isinstance(document, dict) or "library" not in document:
+        return load_job(path, overrides)
+    if overrides:
+        raise InvalidJob(f"{path}: found overrides {', '.join(overrides)}; a nightly takes none, edit the file")
+    return load_nightly(path)
 
 
 def parse_nightly(document: dict[str, Any], source: str, as_written: Mapping[str, str] | None = None) -> Nightly:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    job: Annotated[str, typer.Argument(metavar="JOB.yaml")],
+    job: Annotated[str, typer.Argument(metavar="JOB.yaml", help="a job, or a nightly configuration")],
     overrides: Overrides = None,
     address: RayAddress = None,
     as_json: Annotated[bool, typer.Option("--json", help="as one JSON object")] = False,
@@ -31,10 +31,11 @@ def doctor(
     Example: m2n2 doctor job.yaml --address 10.0.0.7:6379
     """
     from jobs.cluster import connected
-    from pipeline.config import load_job
     from pipeline.driver.doctor import DRIVER, examine_run, first_object, record
+    from pipeline.library.config import Nightly, load_job_or_nightly
 
-    checked = load_job(job, overrides or [])
+    loaded = load_job_or_nightly(job, overrides or [])
+    checked = loaded.job if isinstance(loaded, Nightly) else loaded
     if dry_run:
         say(f"would look at {checked.output}, and at every node of {address or 'the cluster'}")
         return COMPLETE

@@ -13,7 +13,7 @@ from jobs import ray_jobs
 from jobs.cli import main
 from jobs.commands.submit import submit
 from jobs.ray_jobs import submission_name
-from pipeline.config import InvalidJob
+from pipeline.config import InvalidJob, load_job, parse_job
 from pipeline.library.config import load_nightly, parse_nightly
 from tests.s3_server import free_ports
 
@@ -62,9 +62,11 @@ def job(tmp_path: Path) -> str:
     return str(path)
 
 
-def submit_to(client: FakeClient, path: str, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> int:
+def submit_to(
+    client: FakeClient, path: str, monkeypatch: pytest.MonkeyPatch, *overrides: str, ship_with: list[str] | None = None
+) -> int:
     monkeypatch.setattr(ray_jobs, "JobSubmissionClient", lambda address: client)
-    return submit(path, "http://nowhere", list(overrides))
+    return submit(path, "http://nowhere", list(overrides), ship_with)
 
 
 def test_the_name_tells_people_and_machines_which_output_it_is() -> None:
@@ -116,6 +118,78 @@ def test_what_cannot_work_on_a_cluster_is_refused(job: str, monkeypatch: pytest.
     for key, found in (("output", "labels/"), ("clicks", "c.parquet"), ("images", "~/photos")):
         with pytest.raises(InvalidJob, match=f"{key}: found '{found}'; allowed on a cluster: addresses and absolute"):
             submit_to(FakeClient({}), job, monkeypatch, f"{key}={found}")
+
+
+def test_a_job_that_is_sent_states_what_its_file_states_and_no_more(job: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Orientation that nobody stated is doubted; a working size that nobody stated may be an older version's."""
+    client = FakeClient({})
+    submit_to(client, job, monkeypatch, "settings.temperature=0.7", "workers.count=2")
+    sent = parse_job(client.sent, "sent")
+    assert sent == load_job(job, ["settings.temperature=0.7", "workers.count=2"])
+    assert (sent.orientation_is_stated, sent.states_working_pixels) == (False, False)
+    again = FakeClient({})
+    submit_to(again, job, monkeypatch, "settings.working_pixels=1000000", "orientation=stored")
+    sent = parse_job(again.sent, "sent")
+    assert (sent.orientation_is_stated, sent.states_working_pixels) == (True, True)
+
+
+def test_a_backbone_of_ones_own_travels_and_what_travels_is_said(
+    job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = tmp_path / "my_package"
+    for name in ("__init__.py", "deep/model.py", "deep/config.json", ".gitignore", "__pycache__/x.pyc"):
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text("12345\n")
+    (tmp_path / "my_backbone.py").write_text("import my_package\n")
+    client = FakeClient({})
+    shipped = [str(tmp_path / "my_backbone.py"), f"{package}/"]
+    submit_to(client, job, monkeypatch, "backbone.name=my_backbone:make", ship_with=shipped)
+    ours = {name for name in client.files if not name.startswith(("m2n2/", "pipeline/", "jobs/"))}
+    in_package = {"my_package/__init__.py", "my_package/deep/model.py", "my_package/deep/config.json"}
+    assert ours == {"job.yaml", "my_backbone.py", *in_package}
+    said = capsys.readouterr()
+    assert f"ships {shipped[0]}: 1 files, 18 bytes: my_backbone.py" in said.err + said.out
+    assert f"ships {shipped[1]}: 3 files, 18 bytes: my_package/__init__.py, my_package/deep/" in said.err + said.out
+
+
+def test_a_backbone_that_stays_here_is_a_warning(
+    job: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    submit_to(FakeClient({}), job, monkeypatch, "backbone.name=my_package.deep:make")
+    assert "my_package does not travel with this job" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "content", "message"), [
+    ("gone.py", None, "there is no such file or folder"),
+    ("weights.bin", "x", "found weights.bin; allowed: a .py file, or a package's folder"),
+    ("my-backbone.py", "x", "Python cannot import 'my-backbone.py'; allowed: a name such as my_backbone"),
+    ("m2n2.py", "x", "would hide the module m2n2 of m2n2 or Python"),
+    ("random.py", "x", "would hide the module random of m2n2 or Python"),
+    ("images/a.png", "x", "found no Python file in it"),
+    ("large/model.py", "x" * 101, "101 bytes in all; allowed: 100. Weights belong into the bucket"),
+    ("dangling/model.py", Path("/nowhere/at/all"), "cannot be read: .* No such file"),
+])  # fmt: skip
+def test_what_cannot_travel_is_refused_in_one_line(
+    job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str | Path | None, message: str
+) -> None:
+    monkeypatch.setattr("jobs.shipping.LARGEST_BYTES", 100)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    if isinstance(content, Path):
+        (tmp_path / name).symlink_to(content)
+    elif content:
+        (tmp_path / name).write_text(content)
+    path = tmp_path / name.partition("/")[0]
+    client = FakeClient({})
+    with pytest.raises(InvalidJob, match=f"^--with {path}: .*{message}") as refused:
+        submit_to(client, job, monkeypatch, ship_with=[str(path)])
+    assert "\n" not in str(refused.value)
+    assert client.submitted == []
+
+
+def test_two_modules_of_one_name_are_refused(job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text("")
+    with pytest.raises(InvalidJob, match="a second mine"):
+        submit_to(FakeClient({}), job, monkeypatch, ship_with=[str(tmp_path / "mine.py")] * 2)
 
 
 def test_an_address_where_nobody_answers_is_bad_usage(job: str, capsys: pytest.CaptureFixture[str]) -> None:

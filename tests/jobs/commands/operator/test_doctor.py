@@ -40,6 +40,13 @@ def test_a_job_that_would_run_ends_with_0_and_is_recorded(job: Path, capsys: pyt
     assert "gpu-07" in json.loads((job.parent / "labels/status/doctor.json").read_text())["checks"]
 
 
+def test_a_nightly_configuration_is_looked_at_as_its_job(job: Path) -> None:
+    document = yaml.safe_load(job.read_text())
+    document["library"] = document.pop("output")
+    job.write_text(yaml.safe_dump(document))
+    assert main(["doctor", str(job)]) == 0
+
+
 def test_what_would_not_do_is_bad_and_ends_with_1(
     job: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
