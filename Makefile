@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-faults test-slow test-ui test-importers clean
+.PHONY: demo lock test test-faults test-slow test-ui test-importers clean
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -35,6 +35,17 @@ test-ui: .venv/.installed
 # Other tools' importers, each in an environment of its own below .importers/; writes the table of docs/exports.md.
 test-importers: .venv/.installed
 	$(BIN)/python -m tests.importers.compare
+
+# What a cluster's nodes install: the requirements in the versions that the tests ran with, where they have them, with
+# digests, as the package index has them for Linux. torch brings its own triton, another one than on a CPU.
+PINNED = $(shell sed -n '/tool.m2n2.cluster/,/^$$/s/^$(1) = "\(.*\)"/\1/p' pyproject.toml)
+lock: .venv/.installed
+	$(BIN)/python -m pip install --quiet uv==$(call PINNED,uv)
+	$(BIN)/python -m pip freeze --exclude-editable | sed -n '/^triton==/d; s/+cpu$$//; /==/p' > .venv/tested.txt
+	$(BIN)/uv pip compile pyproject.toml --extra aws --extra heif --extra report --constraint .venv/tested.txt \
+		--python-version $(call PINNED,python) --python-platform x86_64-manylinux_2_28 --only-binary :all: \
+		--generate-hashes --no-annotate --custom-compile-command "make lock" --no-config --quiet \
+		--default-index https://pypi.org/simple --upgrade --output-file requirements.lock
 
 clean:
 	rm -rf .venv .importers demo
