@@ -61,7 +61,7 @@ def label_job(
         show_progress: is told about twice a second how far the run is; None shows a line.
     """
     from jobs.cluster import connected
-    from pipeline.driver.run import run
+    from pipeline.driver.run import is_done, run
     from pipeline.forecast.rates import RateMeter, keep_rate
     from pipeline.plan import find_or_make_plan
 
@@ -74,7 +74,9 @@ def label_job(
         signal.signal(number, lambda *_: stop.set())
     sealed = find_or_make_plan(job)  # before Ray starts: bad input is said at once
     meter = RateMeter()
-    with connected(job, address), nullcontext(show_progress) if show_progress else progress_line() as show:
+    needs_ray = retry is not None or not is_done(job.output_store, sealed)
+    ray = connected(job, address) if needs_ray else nullcontext()
+    with ray, nullcontext(show_progress) if show_progress else progress_line() as show:
 
         def on_progress(snapshot: Snapshot) -> None:
             meter(snapshot)

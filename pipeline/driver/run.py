@@ -75,6 +75,12 @@ def run(
     return end_run(job, freeze_parts(job.output_store, attempts), problem, accept, began, time.monotonic() - started)
 
 
+def is_done(store: Store, plan: Plan) -> bool:
+    """Whether every shard of the plan and of its later attempts has its part: a run would only export."""
+    attempts = all_attempts(store)
+    return attempts[:1] == [plan] and all(len(finished_shards(store, each)) == len(each.shards) for each in attempts)
+
+
 def _check_output(job: Job) -> None:
     try:
         honoured = job.output_store.honours_create_if_absent()

@@ -86,10 +86,14 @@ def test_real_photos_on_s3_with_a_pretrained_model(
     assert json.loads((tmp_path / "copy.json").read_text()) == coco.dataset
 
 
-def test_stable_diffusions_code_on_a_tiny_random_model(tmp_path: Path, tiny_sd2: Path, cluster: Cluster) -> None:
+def test_stable_diffusions_code_on_a_tiny_random_model_and_nothing_to_do_afterwards(
+    tmp_path: Path, tiny_sd2: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store(str(tmp_path))
     job = tmp_path / "job.yaml"
     job.write_text(yaml.safe_dump(put_photos(store)))
     backbone = ("backbone.name=sd2", f"backbone.weights={tiny_sd2}", "backbone.grid=24")
     assert main(["label", str(job), *backbone, "--address", cluster.address]) == 0
     assert len(read_back(store, tmp_path).anns) == 6
+    monkeypatch.setattr("jobs.cluster.connected", lambda *_: pytest.fail("what is done needs no Ray"))
+    assert main(["label", str(job), *backbone]) == 0
