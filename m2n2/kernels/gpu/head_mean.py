@@ -60,7 +60,7 @@ def _normalisers(
     for first in range(0, keys, COLUMNS):
         column = first + tl.arange(0, COLUMNS)
         k = _rows_of(key + head * keys * channels, column, channel, keys, channels)
-        logit = tl.dot(q, tl.trans(k), input_precision="ieee") * log2_scale
+        logit = tl.dot(q, tl.trans(k), input_precision="tf32x3") * log2_scale
         logit = tl.where(column[None, :] < keys, logit, float("-inf"))
         larger = tl.maximum(largest, tl.max(logit, axis=1))
         total = total * tl.exp2(largest - larger) + tl.sum(tl.exp2(logit - larger[:, None]), axis=1)
@@ -91,7 +91,7 @@ def _add_mean(
     for head in range(heads):
         q = _rows_of(query + head * cells * channels, row, channel, cells, channels)
         k = _rows_of(key + head * keys * channels, column + keys - cells, channel, keys, channels)
-        logit = tl.dot(q, tl.trans(k), input_precision="ieee") * log2_scale
+        logit = tl.dot(q, tl.trans(k), input_precision="tf32x3") * log2_scale
         normaliser = tl.load(log2_sum + head * cells + row, mask=row < cells, other=0.0)
         mean += tl.exp2(logit - normaliser[:, None])
     place = total + row[:, None].to(tl.int64) * cells + column[None, :]

@@ -61,7 +61,7 @@ def _thin_product(
         state = state * tl.load(row_scale + row, mask=row < cells, other=0.0)[None, :]
         tile_place = row[:, None].to(tl.int64) * cells + column[None, :]
         tile = tl.load(kernel + tile_place, mask=(row[:, None] < cells) & (column[None, :] < cells), other=0.0)
-        total = tl.dot(state, tile.to(tl.float32), total, input_precision="ieee")
+        total = tl.dot(state, tile.to(tl.float32), total, input_precision="tf32x3")
     total = total * tl.load(column_scale + column, mask=column < cells, other=0.0)[None, :]
     place = p[:, None].to(tl.int64) * cells + column[None, :]
     tl.store(product + place, total, mask=(p[:, None] < count) & (column[None, :] < cells))
