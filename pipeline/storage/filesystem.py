@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import platform
-import socket
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import fsspec
 
-from pipeline.storage.reach import LinkLocal, is_link_local
+from pipeline.storage.http_client import http_client
 from pipeline.storage.refusals import UnusableStorage
 
 
@@ -24,6 +23,7 @@ class Storage:
         anonymous: read public buckets without credentials.
         give_up_s: seconds of retries, with growing pauses, before a request counts as failed.
         request_timeout_s: seconds until one request that is not answered is sent again.
+        redirects_to: hosts that `http(s)://` addresses may be redirected to, besides their own.
     """
 
     endpoint_url: str | None = None
@@ -31,6 +31,7 @@ class Storage:
     anonymous: bool = False
     give_up_s: float = 300.0
     request_timeout_s: float = 30.0
+    redirects_to: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=16)
@@ -55,21 +56,6 @@ def unknown_protocol(protocol: str) -> str | None:
     return f"found protocol {protocol}://, which nobody here speaks{lower or '; allowed: a path, s3://, gs://, ...'}"
 
 
-async def _http_client(**options: Any) -> Any:
-    import aiohttp
-
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=_socket_to), **options)
-
-
-def _socket_to(address: Any) -> socket.socket:
-    """A socket for what a name led to, by redirects too: never to where clouds serve machines their credentials."""
-    family, kind, protocol, _, place = address
-    if is_link_local(str(place[0])):
-        # No OSError: the library would take that for a connection that was refused, and try again.
-        raise LinkLocal(f"{place[0]} is a link-local address")
-    return socket.socket(family, kind, protocol)
-
-
 def _retry_connections() -> None:
     """s3fs repeats a request by itself for some errors; a refused or lost connection is not among them by default."""
     import s3fs.core
@@ -82,7 +68,7 @@ def _retry_connections() -> None:
 def fsspec_options(url: str, storage: Storage) -> dict[str, Any]:
     """What fsspec needs to open an address."""
     if url.startswith(("http://", "https://")):
-        return {"get_client": _http_client}
+        return {"get_client": partial(http_client, storage.redirects_to)}
     if not url.startswith(("s3://", "s3a://")):
         return {}
     client: dict[str, Any] = {}
