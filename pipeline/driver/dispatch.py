@@ -6,13 +6,17 @@ that does it; that image's objects become error rows and its neighbours get thei
 and nodes that go away count against nobody. A device that fails counts against its node, and the task is done on
 another; only a task under which a second device fails is a suspect. What is known of suspects outlives the driver
 (suspicions.py).
+
+Where no more tasks wait than there are workers, the run has come to its tail: from there on workers get pieces of
+shards, each as large as its share of half of what waits, and none beside a whole shard, so that all end together.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pipeline.driver.suspicions import Suspicions
@@ -24,6 +28,8 @@ Suspected = Literal["crash", "stuck", "device"]
 
 CRASHES_TO_TAKE_APART = 2
 LONGEST_PAUSE_S = 60.0
+SMALLEST_PIECE = 4  # images; the start of a task costs a few requests
+IMAGES_IN_PIECES = 16_384  # of all shards in pieces: their rows are in the driver's memory, and it commits them
 NOTHING_SUSPECTED = Suspicions()
 REASON_OF: dict[Suspected, str] = {"crash": "worker_crash", "stuck": "worker_stuck", "device": "device_failed"}
 
@@ -40,7 +46,12 @@ class _Waiting:
 
 @dataclass
 class TakenApart:
-    """A shard in pieces: rows of the pieces that are done, and the images (by position) that kill their worker."""
+    """A shard in pieces, for its crashes or in the tail.
+
+    Attributes:
+        rows: of the pieces that are done.
+        poisonous: the images, by position, that kill their worker.
+    """
 
     open_pieces: int
     rows: list[Row] = field(default_factory=list)
@@ -70,20 +81,39 @@ class Dispatcher:
         """Images of the shards that have no part yet."""
         return sum(self._images[shard] for shard in self._left)
 
-    def next(self, in_flight: Sequence[Task], now_s: float, node: str = "", nodes: Collection[str] = ()) -> Task | None:
+    @property
+    def tasks_waiting(self) -> int:
+        """Tasks that no worker has."""
+        return len(self._waiting)
+
+    def next(
+        self,
+        in_flight: Sequence[Task],
+        now_s: float,
+        node: str = "",
+        nodes: Collection[str] = (),
+        workers: int = 1,
+    ) -> Task | None:
         """A task for a worker that has `in_flight` already, or None. Suspects share a worker with nobody.
 
         Args:
             node: where the worker is.
             nodes: where workers are that can take tasks: where one device failed under a task, another gets it.
+            workers: how many can take tasks: where no more tasks wait, this is the tail.
         """
+        tail = 1 < workers >= len(self._waiting)
+        if tail and any(task.whole for task in in_flight):
+            return None
         if any(self._running[task].alone for task in in_flight):
             return None
         for waiting in self._waiting:
             if node in waiting.devices_failed_on and set(nodes) - waiting.devices_failed_on:
                 continue
             if waiting.not_before_s <= now_s and not (waiting.alone and in_flight):
-                self._waiting.remove(waiting)
+                if tail and not waiting.alone:
+                    waiting = self._piece_of(waiting, workers)
+                else:
+                    self._waiting.remove(waiting)
                 self._running[waiting.task] = waiting
                 return waiting.task
         return None
@@ -115,10 +145,8 @@ class Dispatcher:
         waiting = self._running.pop(task)
         waiting.crashes += 1
         waiting.alone = True
-        first, stop = task.first, self._images[task.shard] if task.stop is None else task.stop
-        # A piece that fails again is cut at once: its shard has had its second chance.
-        needed = CRASHES_TO_TAKE_APART if task.whole or stop - first == 1 else 1
-        if waiting.crashes < needed:
+        first, stop = self._span(task)
+        if waiting.crashes < CRASHES_TO_TAKE_APART:
             self._waiting.appendleft(waiting)
             return None
         if stop - first == 1:
@@ -126,12 +154,11 @@ class Dispatcher:
             apart.poisonous[first] = Failure(REASON_OF[cause], message)
             return self._piece_closed(task.shard)
         middle = (first + stop) // 2
-        for piece in (Task(task.shard, middle, stop), Task(task.shard, first, middle)):
-            self._waiting.appendleft(_Waiting(piece, alone=True))
-        if task.whole:
-            self._apart[task.shard] = TakenApart(open_pieces=2)
-        else:
-            self._apart[task.shard].open_pieces += 1
+        for begin, end in ((middle, stop), (first, middle)):
+            # A piece that fails again is cut at once: its shard has had its second chance. An image gets its own.
+            crashes = 0 if end - begin == 1 else CRASHES_TO_TAKE_APART - 1
+            self._waiting.appendleft(_Waiting(Task(task.shard, begin, end), crashes, alone=True))
+        self._one_piece_more(task)
         return None
 
     def given_back(self, task: Task, suspect: bool) -> None:
@@ -158,6 +185,30 @@ class Dispatcher:
             crashes={each.task: each.crashes for each in everything if each.alone},
             poisonous={shard: dict(apart.poisonous) for shard, apart in self._apart.items() if apart.poisonous},
         )
+
+    def _piece_of(self, waiting: _Waiting, workers: int) -> _Waiting:
+        """Take a waiting task, or the first images of it where it is more than a worker's share in the tail."""
+        at, task = self._waiting.index(waiting), waiting.task
+        first, stop = self._span(task)
+        images = sum(end - begin for begin, end in (self._span(each.task) for each in self._waiting))
+        share = max(SMALLEST_PIECE, math.ceil(images / (2 * workers)))
+        del self._waiting[at]
+        in_pieces = sum(self._images[shard] for shard in {*self._apart, task.shard})
+        too_many = task.whole and in_pieces > IMAGES_IN_PIECES
+        if stop - first < share + SMALLEST_PIECE or too_many:
+            return waiting
+        self._one_piece_more(task)
+        self._waiting.insert(at, replace(waiting, task=Task(task.shard, first + share, stop)))
+        return replace(waiting, task=Task(task.shard, first, first + share))
+
+    def _span(self, task: Task) -> tuple[int, int]:
+        return task.first, self._images[task.shard] if task.stop is None else task.stop
+
+    def _one_piece_more(self, cut: Task) -> None:
+        if cut.whole:
+            self._apart[cut.shard] = TakenApart(open_pieces=2)
+        else:
+            self._apart[cut.shard].open_pieces += 1
 
     def _begin(self, shard: int, suspicions: Suspicions) -> list[_Waiting]:
         """The shard, or the pieces that an earlier driver had it in: what they had labelled is labelled again."""

@@ -66,6 +66,11 @@ class _Worker:
         """Id of the node that it is on; empty before it has a place."""
         return self.place.node_id if self.place else ""
 
+    @property
+    def needed(self) -> bool:
+        """Whether it has tasks, of which it may not be known what became of them."""
+        return bool(self.tasks or self.unreachable)
+
     def references(self) -> list[Any]:
         # Tasks first: one that finished before its worker died must be taken in before the death is.
         if self.probing is not None:
@@ -85,10 +90,11 @@ class Fleet:
         self._room_seen_s = time.monotonic()
         self._finished = Progress()
 
-    def keep(self, tasks_left: int) -> None:
-        """Make workers until there are as many as wanted; never more than there are tasks. Raises as `Nodes.fail`.
+    def keep(self, tasks_waiting: int) -> None:
+        """Make workers until there are as many as wanted; never more than have a task or can get one.
 
-        Raises NoWorkers too where no node has been large enough for one worker within `limits.schedule_timeout_s`.
+        Raises as `Nodes.fail`; NoWorkers too where no node has been large enough for one worker within
+        `limits.schedule_timeout_s`.
         """
         self._look_around()
         self._end_without_room()
@@ -99,8 +105,17 @@ class Fleet:
             if not any(worker.place is not None for worker in self._workers):
                 self._nodes.fail()
             return
-        while len(self._workers) < min(self._wanted(), tasks_left):
+        useful = sum(worker.needed for worker in self._workers) + tasks_waiting
+        while len(self._workers) < min(self._wanted(), useful):
             self._workers.append(self._start())
+
+    def release_idle(self) -> None:
+        """End the workers that have no task, once none waits: somebody else can have their devices."""
+        idle = [worker for worker in self._workers if not worker.needed]
+        for worker in idle:
+            self._end(worker)
+        if idle:
+            log.info("workers released=%d left=%d", len(idle), len(self._workers))
 
     def idle(self) -> list[_Worker]:
         """Ready workers that can take another task, those with the least to do first."""
@@ -142,6 +157,11 @@ class Fleet:
         """Workers that have their model."""
         return sum(worker.ready for worker in self._workers)
 
+    @property
+    def placed_workers(self) -> int:
+        """Workers that have their model or are loading it."""
+        return sum(worker.place is not None for worker in self._workers)
+
     def waiting(self) -> str:
         """As `why_waiting`; empty where a worker is ready."""
         if self.ready_workers:
@@ -153,7 +173,7 @@ class Fleet:
     @property
     def busy(self) -> bool:
         """Whether any worker has a task."""
-        return any(worker.tasks or worker.unreachable for worker in self._workers)
+        return any(worker.needed for worker in self._workers)
 
     def progress(self) -> Progress:
         """What all workers have done so far, those that are gone included."""
@@ -292,11 +312,7 @@ class Fleet:
         return events
 
     def _lost(self, worker: _Worker, cause: Cause, message: str, traceback: str = "") -> list[Event]:
-        ray.kill(worker.actor)
-        self._workers.remove(worker)
-        self._finished = _sum(self._finished, worker.progress)
-        if worker.place is not None:
-            self._old_pids.setdefault(worker.place.node_id, []).append(worker.place.pid)
+        self._end(worker)
         starting = worker.placing is not None or worker.loading is not None
         if starting and cause != "node":
             self._nodes.failed(worker.place, message)
@@ -308,6 +324,13 @@ class Fleet:
         host = f"{worker.place.host} pid={worker.place.pid}" if worker.place else "unplaced"
         log.warning("worker lost cause=%s host=%s running=%s: %s", cause, host, running, message)
         return [Lost(cause, message, running, others, worker.place, traceback)]
+
+    def _end(self, worker: _Worker) -> None:
+        ray.kill(worker.actor)
+        self._workers.remove(worker)
+        self._finished = _sum(self._finished, worker.progress)
+        if worker.place is not None:
+            self._old_pids.setdefault(worker.place.node_id, []).append(worker.place.pid)
 
 
 def _node_is_gone(worker: _Worker, error: Exception) -> bool:

@@ -169,8 +169,10 @@ class _Labelling:
     def work(self, stop: threading.Event) -> None:
         """Until every shard is done, or `stop` is set and the running shards had their time to finish."""
         while self._dispatcher.shards_left and not stop.is_set():
-            self._fleet.keep(self._dispatcher.shards_left)
+            self._fleet.keep(self._dispatcher.tasks_waiting)
             self._hand_out()
+            if not self._dispatcher.tasks_waiting:
+                self._fleet.release_idle()
             self._take_in(self._fleet.poll(POLL_S))
             self._check_limits()
         give_up_at = time.monotonic() + self._job.limits.drain_s
@@ -178,11 +180,11 @@ class _Labelling:
             self._take_in(self._fleet.poll(POLL_S))
 
     def _hand_out(self) -> None:
-        nodes = self._fleet.nodes
+        nodes, workers = self._fleet.nodes, self._fleet.placed_workers
         while True:
             for worker in self._fleet.idle():
                 in_flight = list(worker.tasks.values())
-                task = self._dispatcher.next(in_flight, time.monotonic(), worker.node, nodes)
+                task = self._dispatcher.next(in_flight, time.monotonic(), worker.node, nodes, workers)
                 if task is not None:
                     self._fleet.give(worker, task)
                     break
@@ -254,7 +256,7 @@ class _Labelling:
             self._join(event.running.shard, self._dispatcher.crashed(event.running, event.cause, event.message))
 
     def _join(self, shard: int, apart: TakenApart | None) -> None:
-        """Commit a shard that was taken apart, once all its pieces are there."""
+        """Commit a shard that was in pieces, once all of them are there."""
         if apart is None:
             return
         images = read_shard(self._store, self._plan, shard)
@@ -266,7 +268,8 @@ class _Labelling:
         commit_part(self._store, self._plan, shard, images, apart.rows + poisoned)
         self._failed.update(row["error"]["reason"] for row in poisoned)
         self._dispatcher.committed(shard)
-        log.warning("shard=%05d taken apart: %d images kill their worker", shard, len(apart.poisonous))
+        if apart.poisonous:
+            log.warning("shard=%05d taken apart: %d images kill their worker", shard, len(apart.poisonous))
 
     def _check_limits(self) -> None:
         limits, failed = self._job.limits, sum(self._failed.values())

@@ -65,8 +65,8 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     workers: Bundle[Worker] = Bundle("workers")
 
     @initialize(
-        shards=st.lists(st.integers(1, 6), min_size=1, max_size=4),
-        poison=st.sets(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=3),
+        shards=st.lists(st.integers(1, 12), min_size=1, max_size=3),
+        poison=st.sets(st.tuples(st.integers(0, 2), st.integers(0, 11)), max_size=3),
     )
     def plan(self, shards: list[int], poison: set[Image]) -> None:
         images = dict(enumerate(shards))
@@ -83,10 +83,11 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
             self.alive.append(worker)
         return worker
 
-    @rule(worker=workers)
-    def it_takes_a_task(self, worker: Worker) -> None:
+    @rule(worker=workers, count=st.sampled_from([1, 2, 3, 16]))
+    def it_takes_a_task(self, worker: Worker, count: int) -> None:
+        """As one of `count` workers: where fewer tasks wait, a piece of one."""
         if worker in self.alive and len(worker.tasks) < 2:
-            task = self.ledger.dispatcher.next(worker.tasks, self.now_s)
+            task = self.ledger.dispatcher.next(worker.tasks, self.now_s, workers=count)
             if task is not None:
                 worker.tasks.append(task)
 

@@ -33,7 +33,7 @@ class Cluster:
         """The driver's loop, every ten seconds."""
         while self.now_s < end_s:
             self.now_s += 10
-            self.fleet.keep(tasks_left=4)
+            self.fleet.keep(tasks_waiting=4)
 
 
 def test_a_cluster_that_never_gets_a_gpu_ends_the_run_within_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
