@@ -86,6 +86,18 @@ def test_every_export_has_the_identifiers_and_the_order_that_were_given(
     )
 
 
+def test_an_identifier_that_a_pixel_cannot_hold_is_refused_in_png_alone(
+    document: dict[str, Any], tmp_path: Path
+) -> None:
+    Path(document["categories"]).write_text(json.dumps([GIVEN[1] | {"id": 65_536 + 44}, GIVEN[2]]))
+    labels = labels_of(job_of(document))
+    export_labels(labels, ["coco"], Store(str(tmp_path / "out")))
+    with pytest.raises(
+        InvalidClicks, match=r"png: category 'red': found the identifier 65580; allowed in .* 1 to 65535"
+    ):
+        export_labels(labels, ["png"], Store(str(tmp_path / "out")))
+
+
 def test_a_plan_keeps_the_categories_that_it_was_made_with(document: dict[str, Any]) -> None:
     before = labels_of(job_of(document)).categories
     Path(document["categories"]).write_text(json.dumps([GIVEN[0], GIVEN[1] | {"id": 45}, GIVEN[2]]))
