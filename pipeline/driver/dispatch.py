@@ -93,6 +93,7 @@ class Dispatcher:
         node: str = "",
         nodes: Collection[str] = (),
         workers: int = 1,
+        draining: bool = False,
     ) -> Task | None:
         """A task for a worker that has `in_flight` already, or None. Suspects share a worker with nobody.
 
@@ -100,6 +101,7 @@ class Dispatcher:
             node: where the worker is.
             nodes: where workers are that can take tasks: where one device failed under a task, another gets it.
             workers: how many can take tasks: where no more tasks wait, this is the tail.
+            draining: the run is to stop: only pieces of shards that others have begun, or all of these would be lost.
         """
         tail = 1 < workers >= len(self._waiting)
         if tail and any(task.whole for task in in_flight):
@@ -108,6 +110,8 @@ class Dispatcher:
             return None
         for waiting in self._waiting:
             if node in waiting.devices_failed_on and set(nodes) - waiting.devices_failed_on:
+                continue
+            if draining and (waiting.task.whole or waiting.alone):
                 continue
             if waiting.not_before_s <= now_s and not (waiting.alone and in_flight):
                 if tail and not waiting.alone:

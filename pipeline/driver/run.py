@@ -176,15 +176,18 @@ class _Labelling:
             self._take_in(self._fleet.poll(POLL_S))
             self._check_limits()
         give_up_at = time.monotonic() + self._job.limits.drain_s
-        while stop.is_set() and self._fleet.busy and time.monotonic() < give_up_at:
+        while stop.is_set() and time.monotonic() < give_up_at:
+            self._hand_out(draining=True)
+            if not self._fleet.busy:
+                break
             self._take_in(self._fleet.poll(POLL_S))
 
-    def _hand_out(self) -> None:
+    def _hand_out(self, draining: bool = False) -> None:
         nodes, workers = self._fleet.nodes, self._fleet.placed_workers
         while True:
             for worker in self._fleet.idle():
                 in_flight = list(worker.tasks.values())
-                task = self._dispatcher.next(in_flight, time.monotonic(), worker.node, nodes, workers)
+                task = self._dispatcher.next(in_flight, time.monotonic(), worker.node, nodes, workers, draining)
                 if task is not None:
                     self._fleet.give(worker, task)
                     break

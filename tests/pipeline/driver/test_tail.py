@@ -116,6 +116,21 @@ def test_the_driver_holds_the_rows_of_so_many_images_at_most() -> None:
     assert 0 < len(in_pieces) * size <= IMAGES_IN_PIECES
 
 
+def test_a_run_that_is_to_stop_finishes_the_shards_that_are_in_pieces_and_begins_no_other() -> None:
+    dispatcher = Dispatcher([(0, 32), (1, 32)])
+    first = dispatcher.next([], 0.0, workers=2)
+    assert first is not None
+    assert not first.whole
+    task: Task | None = first
+    while task is not None:
+        assert task.shard == 0
+        dispatcher.done(task, [{} for _ in range(task.first, task.stop or 0)])
+        task = dispatcher.next([], 0.0, workers=2, draining=True)
+    dispatcher.committed(0)
+    assert dispatcher.shards_left == 1
+    assert dispatcher.tasks_waiting == 1
+
+
 def test_idle_workers_are_released_and_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     killed: list[object] = []
     monkeypatch.setattr("ray.kill", killed.append)
