@@ -12,6 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, 
 
 from m2n2.backbones import BUILT_IN
 from m2n2.settings import Settings
+from pipeline.containers.pattern import problem_with, root_of
+from pipeline.containers.source import ImageSource, image_source
 from pipeline.describe import without_credentials
 from pipeline.job_paths import UndefinedVariable, place_paths
 from pipeline.storage.filesystem import Storage, unknown_protocol
@@ -154,6 +156,13 @@ class Job(BaseModel):
         _reachable(_no_credentials(storage.endpoint_url or ""))
         return storage
 
+    @field_validator("images")
+    @classmethod
+    def _folder_or_tars(cls, images: str) -> str:
+        if problem := problem_with(images):
+            raise ValueError(problem)
+        return images
+
     @property
     def as_written(self) -> Mapping[str, str]:
         """What stood in the file for each path that was made absolute, by key: `{"images": "photos/"}`."""
@@ -162,7 +171,7 @@ class Job(BaseModel):
     @property
     def images_roots(self) -> Sequence[str]:
         """The images' root, absolute, and as the file has it: clicks may name images below either."""
-        return list(dict.fromkeys([self.images, self._as_written.get("images", self.images)]))
+        return list(dict.fromkeys(map(root_of, [self.images, self._as_written.get("images", self.images)])))
 
     @property
     def orientation_is_stated(self) -> bool:
@@ -192,8 +201,18 @@ class Job(BaseModel):
 
     @property
     def image_store(self) -> Store:
-        """Where image keys are looked up."""
-        return Store(self.images, self.storage)
+        """The folder that image keys are below."""
+        return Store(root_of(self.images), self.storage)
+
+    @property
+    def image_source(self) -> ImageSource:
+        """What gives images by their keys; what is found out about containers is kept beside the plan."""
+        return image_source(self.images, self.storage, self.output_store)
+
+    @property
+    def image_source_for_a_look(self) -> ImageSource:
+        """The same for who only looks and must not write."""
+        return image_source(self.images, self.storage)
 
 
 # Values that are dataclasses elsewhere (m2n2 and the store know no pydantic) refuse unknown keys here all the same.

@@ -64,6 +64,7 @@ def export(
 
     Example: m2n2 export s3://bucket/labels/run-7/ --format coco,yolo-seg --to exports/
     """
+    from pipeline.containers.source import image_source
     from pipeline.export.decisions import read_decisions
     from pipeline.export.format import Options
     from pipeline.export.masks import Selection
@@ -82,7 +83,7 @@ def export(
         rle,
         _split_by(split_by),
         layout,
-        Store(root, storage) if root else None,
+        image_source(root, storage) if root else None,
         with_images=with_images,
         parquet=parquet,
     )

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
 from m2n2 import __version__
+from pipeline.containers.source import ImageSource
 from pipeline.export.files import dump
 from pipeline.export.masks import MaskedImage, Reading
-from pipeline.storage.store import Store
 
 # Nothing is known of the photos' licence; readers that look one up find this.
 LICENSES = [{"id": 1, "name": "that of the images", "url": ""}]
@@ -31,7 +31,7 @@ class Options:
     rle: Literal["compressed", "list"] = "compressed"
     split_by: int | Literal["category", "folder"] | None = None
     layout: Literal["flat", "annotations"] = "flat"
-    images: Store | None = None
+    images: ImageSource | None = None
     with_images: bool = False
     parquet: bool = False
 

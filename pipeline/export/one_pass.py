@@ -22,8 +22,10 @@ from pipeline.export.labels import Labels
 from pipeline.export.masks import MaskedImage, Reading, Selection
 from pipeline.export.png import Png
 from pipeline.export.yolo import Yolo
+from pipeline.failure import BadImage
 from pipeline.storage.store import Store
 
+ALL_BYTES = 1 << 40  # of an image, whatever its size
 FORMATS: dict[ExportFormat, Callable[[Folder, Options], Format]] = {
     "coco": Coco,
     "coco-results": CocoResults,
@@ -114,8 +116,8 @@ class _Copying:
         if self._images is None:
             return None
         try:
-            pixels = self._images.read(image.key)
-        except FileNotFoundError:
+            pixels = self._images.read_one_of_many(image.key, ALL_BYTES)
+        except (FileNotFoundError, BadImage):  # BadImage: of a container
             self.missing, self._example = self.missing + 1, self._example or self._images.url(image.key)
             return None
         name = self._names.path(image.key)

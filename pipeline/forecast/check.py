@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from pipeline.clicks import ObjectClicks
 from pipeline.config import Limits
+from pipeline.containers.source import ImageSource
 from pipeline.failure import BadImage, Failure
 from pipeline.image_key import outside_root
 from pipeline.inputs.click_files import find_click_files
@@ -67,7 +68,7 @@ class Checked:
             kept.append(message)
 
 
-def check_clicks(patterns: Sequence[str], store: Store, images: Store | None) -> Checked:
+def check_clicks(patterns: Sequence[str], store: Store, images: ImageSource | None) -> Checked:
     """Read all clicks, and the first bytes of every image where `images` is given.
 
     Raises:
@@ -93,7 +94,7 @@ def check_clicks(patterns: Sequence[str], store: Store, images: Store | None) ->
 
 
 def _with_looks(
-    images: Iterator[Image], root: Store | None, threads: ThreadPoolExecutor
+    images: Iterator[Image], root: ImageSource | None, threads: ThreadPoolExecutor
 ) -> Iterator[tuple[Image, Size | Failure | None]]:
     """Every image with its size or why it cannot be used, some looked at ahead; None where nobody looks."""
     waiting: deque[tuple[Image, Future[Size | Failure | None]]] = deque()
@@ -106,7 +107,7 @@ def _with_looks(
         yield image, future.result()
 
 
-def _look(root: Store | None, key: str) -> Size | Failure | None:
+def _look(root: ImageSource | None, key: str) -> Size | Failure | None:
     if root is None:
         return None
     if problem := outside_root(key):

@@ -71,7 +71,7 @@ def _look(job: Job, image: ImageClicks, files: Sequence[str]) -> _Look:
     if outside_root:
         return _Look(None, outside_root, [])
     try:
-        data = fetch_image(job.image_store, image.image, job.limits)
+        data = fetch_image(job.image_source_for_a_look, image.image, job.limits)
         decoded_bytes(data, image.image, job.limits)
         height, width = decode_image(data, image.image, job.orientation).shape[:2]
     except BadImage as error:

@@ -42,7 +42,7 @@ class Pictures:
     """Fetches and decodes as the workers do; what was used last is kept. Safe to use from several threads."""
 
     def __init__(self, job: Job) -> None:
-        self._store, self._limits, self._orientation = job.image_store, job.limits, job.orientation
+        self._source, self._limits, self._orientation = job.image_source_for_a_look, job.limits, job.orientation
         self._pixels: BoundedCache[str, np.ndarray] = BoundedCache(PIXELS_CACHE_BYTES)
         self._thumbnails: BoundedCache[str, bytes] = BoundedCache(THUMBNAILS_CACHE_BYTES)
         self._fetching = Lock()
@@ -81,7 +81,7 @@ class Pictures:
     def _decoded(self, key: str) -> np.ndarray:
         if problem := outside_root(key):
             raise BadImage(Failure("image_forbidden", f"image {key!r}: {problem}"))
-        data = fetch_image(self._store, key, self._limits)
+        data = fetch_image(self._source, key, self._limits)
         decoded_bytes(data, key, self._limits)
         return decode_image(data, key, self._orientation)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pipeline.containers.pattern import root_of
 from pipeline.export.format import Options
 from pipeline.export.labels import Labels
 from pipeline.export.one_pass import export_labels
@@ -34,7 +35,7 @@ def write_picked(source: Source, queue: ReviewQueue, target: Store) -> list[str]
     target.put(IMAGES_KEY, "".join(f"{image}\n" for image in by_image).encode())
     picked = {(image, row["object"]) for image, rows in by_image.items() for row in rows}
     address = read_run_facts(source.run, source.night).images
-    images, below = Store(address) if address else None, Store(target.url("picked"), target.storage)
+    images, below = Store(root_of(address)) if address else None, Store(target.url("picked"), target.storage)
     exported = export_labels(only(source.labels, picked), ("cvat", "labelstudio"), below, Options(images=images))
     target.put(COCO_KEY, below.read(COCO_OF_CVAT))  # one pass over all parts is enough
     target.put(TASKS_KEY, json.dumps(list(_tasks(images, by_image)), indent=1, ensure_ascii=False).encode())

@@ -72,17 +72,15 @@ class Store:
         """The object's bytes from `first` up to `stop`. Raises FileNotFoundError, PermissionError."""
         return self._read_span(key, (first, stop))
 
-    def read_one_of_many(self, key: str, max_bytes: int) -> bytes:
-        """The first `max_bytes` of an object that others do not have to wait for.
+    def read_one_of_many(self, key: str, max_bytes: int, first: int = 0) -> bytes:
+        """At most `max_bytes` from byte `first` on of an object that others do not have to wait for.
 
         Raises:
             KeyUnavailable: the key fails while others are answered; found out in about a tenth of `storage.give_up_s`.
             FileNotFoundError, PermissionError: as they say.
         """
-        fs, path = self._locate(key)
-        trial = Trial(path, self.storage.give_up_s, lambda witness: fs.cat_file(witness, start=0, end=1))
-        data = self._read_span(key, (0, max_bytes), fails_alone=trial)
-        remember(path)
+        data = self._read_span(key, (first, first + max_bytes), fails_alone=self._trial(key))
+        remember(self._locate(key)[1])
         return data
 
     def check(self) -> None:
@@ -108,6 +106,11 @@ class Store:
         """Size, ETag and time of one object. Raises FileNotFoundError."""
         fs, path = self._locate(key)
         return _entry(key, self._retried(key, lambda: fs.info(path)))
+
+    def info_one_of_many(self, key: str) -> Entry:
+        """As `info`, of an object that others do not have to wait for. Raises as `read_one_of_many`."""
+        fs, path = self._locate(key)
+        return _entry(key, self._retried(key, lambda: fs.info(path), fails_alone=self._trial(key)))
 
     def listing(self, prefix: str) -> Iterator[Entry]:
         """All objects below a prefix, sorted by key, fresh from the store. A prefix that is not there is empty."""
@@ -204,6 +207,10 @@ class Store:
         finally:
             if self.exists(key):
                 self._retried(key, lambda: fs.rm_file(path))
+
+    def _trial(self, key: str) -> Trial:
+        fs, path = self._locate(key)
+        return Trial(path, self.storage.give_up_s, lambda witness: fs.cat_file(witness, start=0, end=1))
 
     def _files(self, fs: Any, found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         """The files among what a file system found, links to files with what they lead to."""

@@ -68,7 +68,7 @@ def examine(job: Job, photo: ObjectClicks, wanted_versions: str) -> list[Check]:
 def _looks(job: Job, photo: ObjectClicks, wanted_versions: str) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "versions", lambda: _same(versions(), wanted_versions)
     yield "device", lambda: _device(job)
-    yield "images", lambda: _answers(job.image_store.check, job.images)
+    yield "images", lambda: _answers(job.image_source_for_a_look.check, job.images)
     yield "output", lambda: _answers(job.output_store.check, job.output)
     yield "weights", lambda: _weights(job)
     yield "disk", lambda: _room(default_cache(), FREE_DISK_BYTES)
@@ -121,7 +121,7 @@ def _labelled(job: Job, photo: ObjectClicks) -> str:
     from m2n2 import Scene
     from m2n2.backbones.reading import read_image
 
-    data = fetch_image(job.image_store, photo.image, job.limits)
+    data = fetch_image(job.image_source_for_a_look, photo.image, job.limits)
     decoded_bytes(data, photo.image, job.limits)
     pixels = decode_image(data, photo.image, job.orientation)
     size = Size(width=pixels.shape[1], height=pixels.shape[0])

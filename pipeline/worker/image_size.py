@@ -7,19 +7,19 @@ import io
 from PIL import Image
 
 from pipeline.config import Limits
+from pipeline.containers.source import ImageSource
 from pipeline.parts import Size
-from pipeline.storage.store import Store
 from pipeline.worker.images import FORMATS, decoded_bytes, fetch_image
 
 FIRST_BYTES = 1 << 16
 
 
-def read_size(store: Store, key: str, limits: Limits) -> Size:
+def read_size(source: ImageSource, key: str, limits: Limits) -> Size:
     """Width and height as stored. Raises BadImage as fetching and opening it would, StoreUnavailable."""
-    data = fetch_image(store, key, limits, FIRST_BYTES)
+    data = fetch_image(source, key, limits, FIRST_BYTES)
     if _size_of(data) is None and len(data) == FIRST_BYTES:
-        data = fetch_image(store, key, limits)
-    decoded_bytes(data, store.url(key), limits)  # says what is wrong with it, or that it is too large
+        data = fetch_image(source, key, limits)
+    decoded_bytes(data, source.url(key), limits)  # says what is wrong with it, or that it is too large
     size = _size_of(data)
     assert size is not None, "it was opened a moment ago"
     return size

@@ -24,11 +24,11 @@ from PIL import Image, features
 from PIL.TiffImagePlugin import TiffImageFile
 
 from pipeline.config import Limits
+from pipeline.containers.source import ImageSource
 from pipeline.describe import describe
 from pipeline.failure import BadImage, Failure
 from pipeline.storage.refusals import UnusableStorage
 from pipeline.storage.retry import KeyUnavailable, StoreUnavailable
-from pipeline.storage.store import Store
 from pipeline.worker.deep_samples import eight_bits
 
 try:
@@ -84,29 +84,29 @@ def unread_formats(readable: Sequence[str]) -> list[tuple[int, bytes, str]]:
 UNREAD = unread_formats(FORMATS)
 
 
-def fetch_image(store: Store, key: str, limits: Limits, first_bytes: int | None = None) -> bytes:
+def fetch_image(source: ImageSource, key: str, limits: Limits, first_bytes: int | None = None) -> bytes:
     """The file's bytes, or its first ones.
 
     Raises BadImage (missing, forbidden, unavailable, unreadable, too large), StoreUnavailable.
     """
     try:
         # One byte more than allowed tells a file that is too large without fetching all of it.
-        data = store.read_one_of_many(key, first_bytes or limits.max_image_bytes + 1)
+        data = source.read_one_of_many(key, first_bytes or limits.max_image_bytes + 1)
     except KeyUnavailable as error:
         raise BadImage(Failure("image_unavailable", describe(error))) from error
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise BadImage(Failure("image_missing", f"{store.url(key)}: there is no such object")) from None
+        raise BadImage(Failure("image_missing", f"{source.url(key)}: there is no such object")) from None
     except PermissionError as error:
-        raise BadImage(Failure("image_forbidden", f"{store.url(key)}: {describe(error)}")) from error
-    except UnusableStorage:
-        raise  # of this worker's environment, not of the image
+        raise BadImage(Failure("image_forbidden", f"{source.url(key)}: {describe(error)}")) from error
+    except (BadImage, UnusableStorage):  # said by a container; of this worker's environment, not of the image
+        raise
     except Exception as error:  # a key that this storage cannot have: too long, not encodable, ...
         if isinstance(error, StoreUnavailable):
             raise
-        raise BadImage(Failure("image_unreadable", f"{store.url(key)}: {describe(error)}")) from error
+        raise BadImage(Failure("image_unreadable", f"{source.url(key)}: {describe(error)}")) from error
     if len(data) > limits.max_image_bytes:
         found = f"more than {limits.max_image_bytes} bytes; allowed: limits.max_image_bytes"
-        raise BadImage(Failure("image_too_many_bytes", f"{store.url(key)}: found {found}"))
+        raise BadImage(Failure("image_too_many_bytes", f"{source.url(key)}: found {found}"))
     return data
 
 

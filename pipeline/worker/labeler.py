@@ -68,7 +68,7 @@ class Labeler:
             What the self-check says: device, dtype, memory, seconds.
         """
         _wait_for_exit(old_pids)
-        self._job.image_store.check()
+        self._job.image_source.check()
         self._store.check()
         from m2n2.backbones.check import check_backbone
         from m2n2.warm_up import warm_up

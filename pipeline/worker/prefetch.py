@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.config import Job
+from pipeline.containers.source import read_together
 from pipeline.failure import BadImage, Failure
 from pipeline.plan import ImageClicks
 from pipeline.worker.images import decode_image, decoded_bytes, exif_orientation, fetch_image
@@ -81,7 +82,8 @@ class Prefetch:
         max_bytes: int,
         decoding: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._job, self._store, self._decoding = job, job.image_store, decoding
+        self._job, self._decoding = job, decoding
+        self._source = read_together(job.image_source, [each.image for each in images if not _is_lost(each)])
         self._budget = _ByteBudget(max_bytes)
         self._ready: queue.SimpleQueue[Fetched | BaseException] = queue.SimpleQueue()
         self._stopped = threading.Event()
@@ -120,10 +122,10 @@ class Prefetch:
             self._ready.put(error)
 
     def _fetched(self, image: ImageClicks) -> Fetched:
-        if all(each.failure for each in image.objects):
+        if _is_lost(image):
             return Fetched(image, None, None)
-        name, began = self._store.url(image.image), time.monotonic()
-        data = fetch_image(self._store, image.image, self._job.limits)
+        name, began = self._source.url(image.image), time.monotonic()
+        data = fetch_image(self._source, image.image, self._job.limits)
         fetch_s = time.monotonic() - began
         with self._decoding():
             size = decoded_bytes(data, name, self._job.limits)
@@ -137,3 +139,8 @@ class Prefetch:
         except BaseException:
             self._budget.give_back(size)
             raise
+
+
+def _is_lost(image: ImageClicks) -> bool:
+    """Whether nothing can come of an image, whatever is in it."""
+    return all(each.failure for each in image.objects)

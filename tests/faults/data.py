@@ -50,13 +50,19 @@ class Photos:
 
     def write(self) -> Photos:
         for number in range(self.count):
-            self.store.put(f"photos/{self.name(number)}", _png(number, self.poisonous.get(number)))
+            self.store.put(f"photos/{self.name(number)}", self.picture(number))
+        self.write_clicks()
+        return self
+
+    def picture(self, number: int) -> bytes:
+        return _png(number, self.poisonous.get(number))
+
+    def write_clicks(self) -> None:
         rows = [(image, each, *CLICKS[each]) for image, each in self.objects]
         columns = dict(zip(("image", "object", "x", "y"), map(list, zip(*rows, strict=True)), strict=True))
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table(columns), sink)
         self.store.put("clicks.parquet", sink.getvalue().to_pybytes())
-        return self
 
 
 def _png(number: int, poison: str | None) -> bytes:

@@ -32,12 +32,13 @@ def check(
 
     Example: m2n2 clicks check clicks.parquet --images photos/
     """
+    from pipeline.containers.source import image_source
     from pipeline.forecast.check import check_clicks
     from pipeline.storage.filesystem import Storage
     from pipeline.storage.store import Store
 
     storage = Storage(endpoint_url=endpoint_url)
-    found = check_clicks(clicks, Store("", storage), Store(images, storage) if images else None)
+    found = check_clicks(clicks, Store("", storage), image_source(images, storage) if images else None)
     say(json.dumps(vars(found)) if as_json else "\n".join(_lines(found)))
     return NEEDS_A_PERSON if found.failed else COMPLETE
 

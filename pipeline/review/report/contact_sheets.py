@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any, Literal, cast
 
 from pipeline.config import Limits
+from pipeline.containers.source import ImageSource
 from pipeline.describe import describe
 from pipeline.failure import BadImage
 from pipeline.parts import Row
@@ -20,7 +21,6 @@ from pipeline.review.queue import MENDABLE, REASONS, ReviewQueue
 from pipeline.review.report.thumbnails import Rle, thumbnail
 from pipeline.review.source import Source
 from pipeline.storage.retry import StoreUnavailable
-from pipeline.storage.store import Store
 from pipeline.worker.images import decode_image, decoded_bytes, fetch_image
 
 CARDS, CARDS_A_REASON, CARDS_A_FAILURE = 24, 8, 4
@@ -41,7 +41,7 @@ Key = tuple[str, str]
 class Images:
     """Where the images are, and how they are read: as the worker did."""
 
-    store: Store
+    source: ImageSource
     limits: Limits
     orientation: Literal["stored", "displayed"]
 
@@ -179,13 +179,13 @@ class _Camera:
         """Pictures of objects of one image."""
         if self._unavailable:
             return dict.fromkeys(objects, (None, self._unavailable))
-        store, limits = self._images.store, self._images.limits
+        source, limits = self._images.source, self._images.limits
         image = objects[0][0]
         try:
-            data = fetch_image(store, image, limits)
+            data = fetch_image(source, image, limits)
             with self._decoding:
-                decoded_bytes(data, store.url(image), limits)
-                pixels = decode_image(data, store.url(image), self._images.orientation)
+                decoded_bytes(data, source.url(image), limits)
+                pixels = decode_image(data, source.url(image), self._images.orientation)
                 return {key: (self._drawn(pixels, self._shown[key]), None) for key in objects}
         except BadImage as error:
             return dict.fromkeys(objects, (None, error.failure.message))

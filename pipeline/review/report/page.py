@@ -12,12 +12,12 @@ from urllib.parse import quote, urlsplit
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.containers.source import ImageSource
 from pipeline.review.queue import REASONS
 from pipeline.review.report.contact_sheets import Sheet
 from pipeline.review.report.figures import Figure
 from pipeline.review.run_facts import RunFacts
 from pipeline.review.source import Source
-from pipeline.storage.store import Store
 
 OPENED_BY_BROWSERS = ("http", "https", "file")
 CHANGES = ("new", "changed", "retried", "restored", "removed", "unchanged", "given_up", "compared", "resized")
@@ -26,7 +26,7 @@ CHANGES = ("new", "changed", "retried", "restored", "removed", "unchanged", "giv
 def render(
     source: Source,
     facts: RunFacts,
-    images: Store | None,
+    images: ImageSource | None,
     totals: Mapping[str, Any],
     reasons: Mapping[str, int],
     figures: Sequence[Figure],
@@ -90,7 +90,7 @@ def _when(ending: Mapping[str, Any]) -> str | None:
     return f"{began:%Y-%m-%d %H:%M} to {ended:%Y-%m-%d %H:%M} {ended.tzname()}"
 
 
-def _link(images: Store | None, image: str) -> str | None:
+def _link(images: ImageSource | None, image: str) -> str | None:
     """An address that a browser opens, or None: object stores have none that everybody may see."""
     if images is None:
         return None

@@ -6,6 +6,7 @@ import logging
 from typing import Literal, cast
 
 from pipeline.config import InvalidJob
+from pipeline.containers.source import image_source
 from pipeline.review.queue import ReviewQueue
 from pipeline.review.report.contact_sheets import Images, contact_sheets
 from pipeline.review.run_facts import RunFacts, read_run_facts
@@ -65,7 +66,7 @@ def write_report(
         page = render(
             source,
             facts,
-            found.store if found else None,
+            found.source if found else None,
             totals(queue),
             queue.counts(),
             figures(queue, facts, known),
@@ -95,4 +96,4 @@ def _images(source: Source, facts: RunFacts, address: str | None) -> Images | No
         log.warning("images: %r is relative to a file that is not here: --images says where they are", address)
         return None
     orientation = cast(Literal["stored", "displayed"], facts.orientation)
-    return Images(Store(address, source.store.storage), facts.limits, orientation)
+    return Images(image_source(address, source.store.storage), facts.limits, orientation)

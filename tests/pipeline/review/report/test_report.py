@@ -73,7 +73,7 @@ def queue(source: Source) -> Iterator[ReviewQueue]:
 
 @pytest.fixture(scope="module")
 def images(job: Job) -> Images:
-    return Images(job.image_store, job.limits, "stored")
+    return Images(job.image_source_for_a_look, job.limits, "stored")
 
 
 @pytest.fixture(scope="module")
@@ -208,8 +208,8 @@ def test_an_image_that_cannot_be_had_is_a_card_without_a_picture(
 ) -> None:
     torn = Store(str(tmp_path))
     torn.put("004.png", b"\x89PNG torn")
-    torn.put("005.png", images.store.read("005.png"))
-    found = cards(source, queue, replace(images, store=torn))
+    torn.put("005.png", images.source.read_one_of_many("005.png", 1_000_000))
+    found = cards(source, queue, replace(images, source=torn))
     assert "004.png: not an image" in (found["004.png", "plain"].why or "")
     assert "gone.png: there is no such object" in (found["gone.png", "orphan"].why or "")
     assert found["005.png", "plain"].picture
