@@ -35,7 +35,7 @@ class Neighbours:
         self._tars = tars
         self._wanted: dict[str, list[str]] = defaultdict(list)
         for key in keys:
-            if parts := tar_and_member(key):
+            if (parts := tar_and_member(key)) and "://" not in key and not key.startswith("/"):
                 self._wanted[parts[0]].append(key)
         self._runs: dict[str, dict[Span, _Run]] = {}
         self._read: BoundedCache[tuple[str, int], bytes] = BoundedCache(WAITING_BYTES)
@@ -54,10 +54,14 @@ class Neighbours:
         """As `Tars.check`."""
         self._tars.check()
 
+    def read(self, key: str) -> bytes:
+        """As `Tars.read`."""
+        return self._tars.read(key)
+
     def read_one_of_many(self, key: str, max_bytes: int) -> bytes:
         """As `Tars.read_one_of_many`."""
         parts = tar_and_member(key)
-        if parts is None or parts[0] not in self._wanted or "://" in key or key.startswith("/"):
+        if parts is None or parts[0] not in self._wanted:
             return self._tars.read_one_of_many(key, max_bytes)
         tar, span = self._tars.place(key)
         run = self._run_of(tar, span)
@@ -72,7 +76,7 @@ class Neighbours:
         with run.lock:
             if not run.asked:
                 run.asked = True  # should it fail, each member is asked for by itself: only those that fail are lost
-                data = self._tars.read(tar, Span(run.first, run.stop - run.first))
+                data = self._tars.read_span(tar, Span(run.first, run.stop - run.first))
                 self._read.put((tar, run.first), data, len(data))
             return self._read.get((tar, run.first))
 

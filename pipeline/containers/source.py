@@ -26,6 +26,9 @@ class ImageSource(Protocol):
     def check(self) -> None:
         """Raise UnusableStorage where nothing can be reached from this process; no request is made."""
 
+    def read(self, key: str) -> bytes:
+        """All of an image. Raises FileNotFoundError, PermissionError; containers raise BadImage, too."""
+
     def read_one_of_many(self, key: str, max_bytes: int) -> bytes:
         """The image's first `max_bytes`; see `Store.read_one_of_many`. Containers raise BadImage, too."""
 

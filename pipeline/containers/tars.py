@@ -38,6 +38,12 @@ class Tars:
         """As `Store.check`."""
         self._images.check()
 
+    def read(self, key: str) -> bytes:
+        """All of a member. Raises as `read_one_of_many`."""
+        if _is_address(key):
+            return self._images.read(key)
+        return self.read_one_of_many(key, self.place(key)[1].size)
+
     def read_one_of_many(self, key: str, max_bytes: int) -> bytes:
         """A member's first `max_bytes`, or those of a file outside the root.
 
@@ -45,11 +51,11 @@ class Tars:
             BadImage: there is no such tar or member, or the tar is damaged.
             PermissionError, KeyUnavailable, StoreUnavailable, UnusableStorage: as `Store.read_one_of_many`.
         """
-        if "://" in key or key.startswith("/"):  # only where the job lets clicks name any address
+        if _is_address(key):
             return self._images.read_one_of_many(key, max_bytes)
         tar, span = self.place(key)
         wanted = min(span.size, max_bytes)
-        return self.whole(key, self.read(tar, Span(span.first, wanted)), wanted)
+        return self.whole(key, self.read_span(tar, Span(span.first, wanted)), wanted)
 
     def place(self, key: str) -> tuple[str, Span]:
         """The key of an image's tar, and where it is in there. Raises as `read_one_of_many`."""
@@ -70,7 +76,7 @@ class Tars:
             raise BadImage(Failure("image_missing", f"{self.url(key)}: the tar has no such file"))
         return tar, span
 
-    def read(self, tar: str, span: Span) -> bytes:
+    def read_span(self, tar: str, span: Span) -> bytes:
         """Some bytes of a tar, fewer where it ends sooner. Raises as `read_one_of_many`."""
         return self._images.read_one_of_many(tar, span.size, span.first) if span.size else b""
 
@@ -99,3 +105,8 @@ class Tars:
                 with self._lock:
                     del self._making[tar]
         return making.result()
+
+
+def _is_address(key: str) -> bool:
+    """Whether a key is no key below the root: only where the job lets clicks name any address."""
+    return "://" in key or key.startswith("/")

@@ -25,7 +25,6 @@ from pipeline.export.yolo import Yolo
 from pipeline.failure import BadImage
 from pipeline.storage.store import Store
 
-ALL_BYTES = 1 << 40  # of an image, whatever its size
 FORMATS: dict[ExportFormat, Callable[[Folder, Options], Format]] = {
     "coco": Coco,
     "coco-results": CocoResults,
@@ -116,7 +115,7 @@ class _Copying:
         if self._images is None:
             return None
         try:
-            pixels = self._images.read_one_of_many(image.key, ALL_BYTES)
+            pixels = self._images.read(image.key)
         except (FileNotFoundError, BadImage):  # BadImage: of a container
             self.missing, self._example = self.missing + 1, self._example or self._images.url(image.key)
             return None

@@ -62,6 +62,7 @@ def reason(source: ImageSource, key: str, **limits: Any) -> tuple[str, str]:
 def test_members_are_read_whatever_wrote_the_tar(root: Store) -> None:
     tars = tars_of(root)
     assert {name: fetch_image(tars, f"one.tar/{name}", Limits()) for name in FILES} == FILES
+    assert tars.read("one.tar/cats/07.jpg") == FILES["cats/07.jpg"], "as an export copies it"
     assert fetch_image(tars, f"pax.tar/{LONG}", Limits()) == b"long"
     assert fetch_image(tars, "pax.tar/dot.jpg", Limits()) == b"dot"
     assert fetch_image(tars, "pax.tar/empty.jpg", Limits()) == b""
