@@ -69,5 +69,5 @@ def test_what_cannot_be_read_is_refused_with_what_can(images: str, found: str) -
 
 def test_a_nightly_takes_no_tars() -> None:
     document = {"images": "s3://b/shards/*.tar", "clicks": "c.parquet", "library": "s3://b/library"}
-    with pytest.raises(InvalidJob, match="nightly.yaml: images: found 's3://b/shards/\\*.tar'; .*; allowed: a folder"):
+    with pytest.raises(InvalidJob, match=r"nightly.yaml: images: found 's3://b/shards/\*.tar'; .*; allowed: a folder"):
         parse_nightly(document, "nightly.yaml")
