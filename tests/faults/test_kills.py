@@ -12,8 +12,11 @@ import psutil
 import pytest
 
 from tests.faults.cluster import Cluster, Node
+from tests.faults.conftest import a_store
 from tests.faults.labelling import Labelling
 from tests.faults.processes import wait_until
+from tests.pipeline.containers.tar_photos import TarPhotos
+from tests.s3_server import S3Server
 
 Make = Callable[..., Labelling]
 # The first seed belongs to the normal suite.
@@ -109,3 +112,22 @@ def test_a_signal_to_the_whole_process_group_reaches_the_driver_and_not_its_ray(
 
     run.run(cluster)
     run.assert_nothing_lost(undisturbed)
+
+
+@pytest.mark.faults
+def test_a_run_over_tars_that_is_killed_goes_on_to_the_same_bytes(
+    s3: S3Server, labelling: Make, cluster: Cluster
+) -> None:
+    photos = TarPhotos(a_store(s3, "tars"), 24).write()
+    undisturbed = labelling(photos)
+    undisturbed.run_here()
+    run = labelling(photos)
+    driver = run.start()
+    run.wait_for_parts(2, driver)
+    driver.kill()
+    driver.wait()
+    already_there = {key: run.output.info(key).etag for key in run.parts()}
+    run.run(cluster)
+    run.assert_nothing_lost(undisturbed)
+    assert {key: run.output.info(key).etag for key in already_there} == already_there
+    assert len(list(run.output.listing("plan/containers"))) == 3, "an index a tar, made once"

@@ -13,7 +13,7 @@ from pipeline.plan import Plan, find_or_make_plan, read_shard
 from pipeline.storage.filesystem import Storage
 from pipeline.storage.store import Store
 from pipeline.worker.prefetch import Prefetch
-from tests.faults.tar_photos import TarPhotos
+from tests.pipeline.containers.tar_photos import TarPhotos
 from tests.s3_server import S3Server
 
 
