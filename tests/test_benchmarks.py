@@ -62,3 +62,22 @@ def test_dense(tmp_path: Path) -> None:
     [figures] = json.loads(report.read_text())
     assert figures["allowed_s"] == pytest.approx(400), "40 objects are more than an ordinary image has"
     assert figures["longest_s"] < figures["allowed_s"]
+
+
+def test_gpu(tmp_path: Path) -> None:
+    report, page = tmp_path / "gpu.json", tmp_path / "gpu.md"
+    small = ("--device", "cpu", "--small", "--repeats", "1", "--json", str(report), "--markdown", str(page))
+    run("benchmarks.gpu", *small)
+    figures = json.loads(report.read_text())
+    assert [(each["dtype"], each["form"]) for each in figures["runs"]] == [
+        (dtype, form) for dtype in ("float32", "float16") for form in ("torch", "triton")
+    ]
+    for each in figures["runs"]:
+        assert {"network and head mean", "operator", "chain", "upsampling", "copies"} < {
+            s["stage"] for s in each["stages"]
+        }
+        assert each["images a second"] > 0
+    exact = figures["runs"][0]["against the CPU"]  # the CPU against itself, with weights kept in half precision
+    assert exact == {"attention": 0.0, "masks alike": 1.0}
+    assert page.read_text().count("| upsampling |") == 4
+    assert figures["left out"] == []
