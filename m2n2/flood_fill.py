@@ -18,52 +18,43 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from m2n2.kernels.largest import largest
 from m2n2.kernels.ranked_flood import ranked_flood
 
 MOST_SWEEPS = 40
 
 
-@njit(nogil=True, cache=True)
 def flood_fill(map_HW: np.ndarray, x: int, y: int) -> np.ndarray:
     """Flood `map_HW` (float32) from pixel (x, y): smallest threshold that joins each pixel to it, over the largest."""
     cost_HW = _differences(map_HW, x, y)
     value_HW = np.full(map_HW.shape, np.inf, np.float32)
-    if not _sweep_until_still(cost_HW, value_HW, x, y):
+    value_HW[y, x] = 0
+    _pass_along(cost_HW[y], value_HW[y])
+    to_sweep_H = np.zeros(len(map_HW), np.bool_)
+    to_sweep_H[max(0, y - 1) : y + 2] = True
+    to_sweep_H[y] = False
+    if not _sweep_until_still(cost_HW, value_HW, to_sweep_H):
         value_HW = ranked_flood(cost_HW, x, y)
-    _divide(value_HW)
-    return value_HW
+    return _over_largest(value_HW)
 
 
-@njit(nogil=True, cache=True)
 def difference(map_HW: np.ndarray, x: int, y: int) -> np.ndarray:
     """The map without flooding: each pixel's difference `g` from pixel (x, y), over the largest."""
-    cost_HW = _differences(map_HW, x, y)
-    _divide(cost_HW)
-    return cost_HW
+    return _over_largest(_differences(map_HW, x, y))
 
 
-@njit(nogil=True, cache=True)
 def _differences(map_HW: np.ndarray, x: int, y: int) -> np.ndarray:
-    height, width = map_HW.shape
-    difference_HW = np.empty(map_HW.shape, np.float32)
-    here = map_HW[y, x]
-    for i in range(height):
-        for j in range(width):
-            difference_HW[i, j] = abs(map_HW[i, j] - here)
+    difference_HW: np.ndarray = map_HW - map_HW[y, x]
+    np.abs(difference_HW, out=difference_HW)
     return difference_HW
 
 
 @njit(nogil=True, cache=True)
-def _sweep_until_still(cost_HW: np.ndarray, value_HW: np.ndarray, x: int, y: int) -> bool:
-    """Bring values down from infinity; False where `MOST_SWEEPS` times the rows were not enough."""
-    height = cost_HW.shape[0]
-    to_sweep_H = np.zeros(height, np.bool_)
-    value_HW[y, x] = cost_HW[y, x]
-    _pass_along(cost_HW[y], value_HW[y])
-    to_sweep_H[max(0, y - 1) : y + 2] = True
-    to_sweep_H[y] = False
-    left, swept = int(to_sweep_H.sum()), 0
+def _sweep_until_still(cost_HW: np.ndarray, value_HW: np.ndarray, to_sweep_H: np.ndarray) -> bool:
+    """Bring values down, from the marked rows on; False where `MOST_SWEEPS` times the rows were not enough."""
+    height = to_sweep_H.size
+    left, swept = 0, 0
+    for row in range(height):
+        left += to_sweep_H[row]
     downwards = True
     while left > 0 and swept < MOST_SWEEPS * height:
         for i in range(height):
@@ -108,11 +99,9 @@ def _pass_along(cost_W: np.ndarray, value_W: np.ndarray) -> None:
         value_W[j] = value
 
 
-@njit(nogil=True, cache=True)
-def _divide(values_HW: np.ndarray) -> None:
-    """By the largest of them, unless all are 0."""
-    values = values_HW.reshape(values_HW.size)
-    divisor = largest(values)
-    if divisor > 0:
-        for i in range(values.size):
-            values[i] /= divisor
+def _over_largest(values_HW: np.ndarray) -> np.ndarray:
+    """In place; unless all are 0."""
+    largest = values_HW.max()
+    if largest > 0:
+        values_HW /= largest
+    return values_HW

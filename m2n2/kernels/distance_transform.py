@@ -10,22 +10,35 @@ import numpy as np
 from numba import njit
 
 
-@njit(nogil=True, cache=True)
 def squared_depth(region_HW: np.ndarray) -> np.ndarray:
     """Squared distance in pixels, whole numbers; 0 outside the region. (H, W) bool to (H, W) int64."""
     height, width = region_HW.shape
-    along_HX = np.zeros((height + 2, width + 2), np.int64)  # with a margin of zeros: beyond the image
-    for y in range(height):
-        _count_on(region_HW[y], along_HX[y, 1:-1], along_HX[y + 1, 1:-1])
-    for y in range(height - 1, -1, -1):
-        _count_back(along_HX[y + 2, 1:-1], along_HX[y + 1, 1:-1])
+    along_YX = np.zeros((height + 2, width + 2), np.int64)  # with a margin of zeros: beyond the image
     depth_HW = np.zeros((height, width), np.int64)
+    any_H: np.ndarray = np.any(region_HW, axis=1)
+    _along_columns(region_HW, along_YX)
     centre = np.empty(width + 2, np.int64)  # columns whose parabolas make the envelope
     start = np.empty(width + 3, np.float64)  # where each one begins to be the lowest
-    for y in range(height):
-        if region_HW[y].any():
-            _lower_envelope(along_HX[y + 1], centre, start, depth_HW[y])
+    _along_rows(along_YX, any_H, centre, start, depth_HW)
     return depth_HW
+
+
+@njit(nogil=True, cache=True)
+def _along_columns(region_HW: np.ndarray, along_YX: np.ndarray) -> None:
+    height = region_HW.shape[0]
+    for y in range(height):
+        _count_on(region_HW[y], along_YX[y, 1:-1], along_YX[y + 1, 1:-1])
+    for y in range(height - 1, -1, -1):
+        _count_back(along_YX[y + 2, 1:-1], along_YX[y + 1, 1:-1])
+
+
+@njit(nogil=True, cache=True)
+def _along_rows(
+    along_YX: np.ndarray, any_H: np.ndarray, centre: np.ndarray, start: np.ndarray, depth_HW: np.ndarray
+) -> None:
+    for y in range(any_H.size):
+        if any_H[y]:
+            _lower_envelope(along_YX[y + 1], centre, start, depth_HW[y])
 
 
 @njit(nogil=True, cache=True)

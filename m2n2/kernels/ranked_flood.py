@@ -17,22 +17,32 @@ UNSEEN = np.float32(-1.0)
 WAITING = np.float32(-2.0)
 
 
-@njit(nogil=True, cache=True)
 def ranked_flood(cost_HW: np.ndarray, x: int, y: int) -> np.ndarray:
     """Smallest over all paths from pixel (x, y) of the largest cost on the path; (H, W) float32 of at least 0 each."""
     height, width = cost_HW.shape
     n = height * width
-    cost = cost_HW.reshape(n)
-    order = stable_order(cost)
+    order = stable_order(cost_HW.reshape(n))
     rank = np.empty(n, np.int32)
-    for k in range(n):
-        rank[order[k]] = k
+    rank[order] = np.arange(n, dtype=np.int32)
     waiting = np.zeros(n, np.bool_)  # by rank
     flooded = np.full(n, UNSEEN, np.float32)
-    stack = np.empty(n, np.int32)
-    neighbours = np.empty(4, np.int64)
+    _flood(cost_HW.reshape(n), order, rank, waiting, np.empty(n, np.int32), y * width + x, width, flooded)
+    return flooded.reshape(height, width)
 
-    next_pixel = np.int64(y * width + x)
+
+@njit(nogil=True, cache=True)
+def _flood(
+    cost: np.ndarray,
+    order: np.ndarray,
+    rank: np.ndarray,
+    waiting: np.ndarray,
+    stack: np.ndarray,
+    next_pixel: np.int64,
+    width: int,
+    flooded: np.ndarray,
+) -> None:
+    n = cost.size
+    neighbours = np.empty(4, np.int64)
     cursor = 0
     while True:
         level = cost[next_pixel]
@@ -55,6 +65,6 @@ def ranked_flood(cost_HW: np.ndarray, x: int, y: int) -> np.ndarray:
         while cursor < n and not waiting[cursor]:
             cursor += 1
         if cursor == n:
-            return flooded.reshape(height, width)
+            return
         next_pixel = np.int64(order[cursor])
         cursor += 1
