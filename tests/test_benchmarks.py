@@ -81,3 +81,8 @@ def test_gpu(tmp_path: Path) -> None:
     assert exact == {"attention": 0.0, "masks alike": 1.0}
     assert page.read_text().count("| upsampling |") == 4
     assert figures["left out"] == []
+
+
+def test_fetch() -> None:
+    report = run("benchmarks.fetch", "--images", "8", "--bytes", "4000")
+    assert [line.split()[1] for line in report.splitlines()[1:]] == ["files", "index", "tar"]
