@@ -45,7 +45,7 @@ lock: .venv/.installed
 	$(BIN)/uv pip compile pyproject.toml --extra aws --extra heif --extra report --constraint .venv/tested.txt \
 		--python-version $(call PINNED,python) --python-platform x86_64-manylinux_2_28 --only-binary :all: \
 		--generate-hashes --no-annotate --custom-compile-command "make lock" --no-config --quiet \
-		--default-index https://pypi.org/simple --upgrade --output-file requirements.lock
+		--upgrade --output-file requirements.lock
 
 clean:
 	rm -rf .venv .importers demo
