@@ -32,6 +32,7 @@ def bind(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()  # whoever follows the address that is said next waits for the server, and is not refused
     except OSError as error:
         listening.close()
         found = f"--host {host} --port {port}: {error.strerror or error}"

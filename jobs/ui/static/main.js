@@ -111,7 +111,7 @@ function switchTo(mode) {
   at("to-review").setAttribute("aria-pressed", mode === "review");
   at("welcome").hidden = true;
   say("");
-  if (mode === "review") queue.load().then(openFirstUndecided);
+  if (mode === "review") openQueue();
   else if (list.selected >= 0) list.select(list.selected);
   else list.select(0);
 }
@@ -123,7 +123,10 @@ function openAnew() {
   if (of.selected >= 0) of.choose(of.rows[of.selected], of.selected);
 }
 
-async function openFirstUndecided() {
+// Nobody who has begun is thrown back to the first mask.
+async function openQueue() {
+  await queue.load();
+  if (queue.selected >= 0) return;
   const first = queue.rows.findIndex((row) => row && !row.verdict);
   await queue.select(Math.max(0, first));
 }
@@ -299,7 +302,7 @@ function heard(event) {
   }
   const before = state.status;
   state.status = event;
-  if (event.review === "ready" && before.review !== "ready" && state.mode === "review") queue.load().then(openFirstUndecided);
+  if (event.review === "ready" && before.review !== "ready" && state.mode === "review" && !queue.total) openQueue();
   if (event.model !== before.model && event.model !== "ready" && event.model !== "loading") say(`No masks: ${event.model}. Clicks are saved all the same.`, true);
   if (event.review && !["ready", "sorting"].includes(event.review) && event.review !== before.review) say(`No review: ${event.review}`, true);
   if (event.problem) say(event.problem, true);
