@@ -22,6 +22,7 @@ ANSWER_S = 5.0
 # RFC 9113, 3.4: the client's preface and its settings, of which there are none; the server's own have to be first.
 SETTINGS_FRAME = b"\x04"
 GRPC_BEGINS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + SETTINGS_FRAME + bytes(5)
+STARTS, TOO_SLOW = 3, "timed out during startup"
 OBJECT_STORE_BYTES = 256_000_000  # images and masks never travel through it
 
 
@@ -35,7 +36,7 @@ def connected(job: Job, address: str | None) -> Iterator[None]:
 
     Raises:
         InvalidJob: this machine's own Ray could never hold one of the job's workers, or the address is not Ray's.
-        NoCluster: nobody answers at the address.
+        NoCluster: nobody answers at the address, or this machine's own Ray does not come up.
     """
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
@@ -45,8 +46,7 @@ def connected(job: Job, address: str | None) -> Iterator[None]:
         _connect(address, source, quiet)
     else:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        with _sessions_of_their_own():
-            ray.init(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+        _start(quiet)
     try:
         # Ray puts a handler of its own that ends the process at once: a driver has to drain.
         for number, handler in handlers.items():
@@ -97,6 +97,21 @@ def _connect(address: str, source: str, options: dict[str, Any]) -> None:
         raise InvalidJob(f"{source}: the cluster at {address} refuses: {describe(error)}") from error
     except (ConnectionError, RuntimeError, TimeoutError, RpcError) as error:
         raise NoCluster(f"{source}: no Ray that this one can use answers at {address}: {describe(error)}") from error
+
+
+def _start(options: dict[str, Any]) -> None:
+    """A Ray of this machine's own. Ray gives it 30 s to come up; a machine that others use may need longer."""
+    for _ in range(STARTS):
+        try:
+            with _sessions_of_their_own():
+                ray.init(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **options)
+            return
+        except Exception as error:  # Ray has no class of its own for it
+            if TOO_SLOW not in str(error):
+                raise
+            ray.shutdown()
+            failure = error
+    raise NoCluster(f"Ray did not come up on this machine, {STARTS} times: {describe(failure)}") from failure
 
 
 @contextmanager

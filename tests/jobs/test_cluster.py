@@ -80,5 +80,29 @@ def test_a_ray_of_our_own_that_could_never_hold_a_worker_is_bad_input(monkeypatc
     assert len(started) == len(ended) == 1
 
 
+@pytest.mark.parametrize(("slow_starts", "comes_up"), [(2, True), (3, False)])
+def test_a_ray_of_our_own_that_comes_up_too_slowly_is_started_again_and_given_up_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, slow_starts: int, comes_up: bool
+) -> None:
+    started: list[object] = []
+
+    def start(**options: object) -> None:
+        started.append(options)
+        if len(started) <= slow_starts:
+            raise Exception("The current node timed out during startup. This could happen because")  # as Ray does
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", start)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
+    job = parse_job({"images": "a", "clicks": "b", "output": "c", "workers": {"gpus": 0}}, "job")
+    if comes_up:
+        with connected(job, None):
+            assert len(started) == slow_starts + 1
+    else:
+        with pytest.raises(NoCluster, match="did not come up on this machine, 3 times"), connected(job, None):
+            raise AssertionError("the run began")
+
+
 def test_a_ray_head_is_let_through(cluster: Cluster) -> None:
     check_address(cluster.address, "--address")
