@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from m2n2 import Settings
@@ -19,6 +19,7 @@ from tests.m2n2 import oracle, synthetic
     size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     points=st.integers(1, 4),
 )
+@example(seed=222, grid=(1, 7), size=(1, 1), points=1)  # 120 steps
 @settings(max_examples=40, deadline=None)
 def test_maps_are_the_oracles(seed: int, grid: tuple[int, int], size: tuple[int, int], points: int) -> None:
     rng = np.random.default_rng(seed)
@@ -27,14 +28,16 @@ def test_maps_are_the_oracles(seed: int, grid: tuple[int, int], size: tuple[int,
     starts = start_states(pixels, size, grid)
     operator = transition_operator(torch.from_numpy(attention), Settings(), overwrite=False)
     found = markov_maps(operator, torch.from_numpy(starts), Settings()).numpy()
-    transition = oracle.transition(attention)
+    # The operator's own matrix: how near that is to the oracle's is for test_transition, and a chain that hardly moves
+    # would multiply the difference.
+    kernel = operator.kernel.double() * operator.row_scale.double()[:, None] * operator.column_scale.double()
+    transition = kernel.numpy()
     for (x, y), start, map_N in zip(pixels, starts, found, strict=True):
         expected_start = oracle.start_state(x, y, size, grid)
         np.testing.assert_allclose(start, expected_start, atol=1e-6)
         # A cell that starts within rounding of tau is at 0 or not; later crossings are continuous.
         assume(np.abs(expected_start - Settings().markov_threshold).min() > 1e-5)
-        # What float32 leaves of the operator adds up over the steps: 2.4e-5 of 120 steps where mass hardly moves.
-        np.testing.assert_allclose(map_N, oracle.markov_map(transition, expected_start), rtol=1e-4, atol=2e-3)
+        np.testing.assert_allclose(map_N, oracle.markov_map(transition, expected_start), atol=2e-3)
 
 
 def test_a_point_gets_the_same_map_alone_and_in_a_batch() -> None:
