@@ -34,6 +34,18 @@ ALLOWED = {
 BOX = ("box_x0", "box_y0", "box_x1", "box_y1")  # edges of the object's box, from the image's top left corner
 Box = tuple[float, float, float, float]
 OPTIONAL = ("label", "category", *BOX)
+# As we write click files; those of others may have other types, see ALLOWED.
+WRITTEN = pa.schema(
+    [
+        ("image", pa.string()),
+        ("object", pa.string()),
+        ("x", pa.float64()),
+        ("y", pa.float64()),
+        ("label", pa.bool_()),
+        ("category", pa.string()),
+    ]
+)
+WRITTEN_WITH_BOXES = pa.schema([*WRITTEN, *((name, pa.float64()) for name in BOX)])
 
 
 class InvalidClicks(ValueError):

@@ -11,20 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.clicks import BOX, Box
+from pipeline.clicks import BOX, WRITTEN_WITH_BOXES, Box
 from pipeline.importing.objects import BadRecord, Click, ImportedObject
 
-COLUMNS = pa.schema(
-    [
-        ("image", pa.string()),
-        ("object", pa.string()),
-        ("x", pa.float64()),
-        ("y", pa.float64()),
-        ("label", pa.bool_()),
-        ("category", pa.string()),
-        *((name, pa.float64()) for name in BOX),
-    ]
-)
 ROWS_A_GROUP = 100_000
 REJECTED = "rejected.jsonl"
 
@@ -34,9 +23,9 @@ class ClickFile:
 
     def __init__(self, directory: Path) -> None:
         self.clicks, self.rejected = directory / "clicks.parquet", directory / REJECTED
-        self._writer = pq.ParquetWriter(self.clicks, COLUMNS, compression="zstd")
+        self._writer = pq.ParquetWriter(self.clicks, WRITTEN_WITH_BOXES, compression="zstd")
         self._rejected = self.rejected.open("w", encoding="utf-8")
-        self._rows: dict[str, list[Any]] = {name: [] for name in COLUMNS.names}
+        self._rows: dict[str, list[Any]] = {name: [] for name in WRITTEN_WITH_BOXES.names}
 
     def __enter__(self) -> ClickFile:
         return self
@@ -58,7 +47,7 @@ class ClickFile:
             self._flush()
 
     def add_batch(self, batch: pa.RecordBatch) -> None:
-        """Append rows in the columns of COLUMNS."""
+        """Append rows in the columns of WRITTEN_WITH_BOXES."""
         self._flush()
         self._writer.write_batch(batch)
 
@@ -75,6 +64,6 @@ class ClickFile:
 
     def _flush(self) -> None:
         if self._rows["x"]:
-            self._writer.write_batch(pa.RecordBatch.from_pydict(self._rows, schema=COLUMNS))
+            self._writer.write_batch(pa.RecordBatch.from_pydict(self._rows, schema=WRITTEN_WITH_BOXES))
             for column in self._rows.values():
                 column.clear()

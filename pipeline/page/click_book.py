@@ -23,21 +23,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.clicks import WRITTEN
 from pipeline.inputs.click_rows import CANONICAL, read_clicks
 from pipeline.page.append_log import AppendLog, Record, sync_folder
 from pipeline.storage.atomic_file import replace_file
 from pipeline.storage.store import Store
 
-NEW_FILE = pa.schema(
-    [
-        ("image", pa.string()),
-        ("object", pa.string()),
-        ("x", pa.float64()),
-        ("y", pa.float64()),
-        ("label", pa.bool_()),
-        ("category", pa.string()),
-    ]
-)
 INDEXED = ("image", "object", "category", "x", "y", "label")
 SAVED: Record = {"saved": True}
 
@@ -182,10 +173,10 @@ class ClickBook:
             for x, y, label in each.clicks
         ]
         kept = self._base.without({(image, name) for image, objects in self._edits.items() for name in objects})
-        added = pa.Table.from_pylist(rows, schema=NEW_FILE)
+        added = pa.Table.from_pylist(rows, schema=WRITTEN)
         columns = {
             name: added[name].cast(kept.schema.field(name).type) if name in kept.schema.names else added[name]
-            for name in NEW_FILE.names
+            for name in WRITTEN.names
         }
         return pa.concat_tables([kept, pa.table(columns)], promote_options="default")
 
@@ -207,14 +198,14 @@ class _Base:
     def of(cls, path: Path, images_roots: Sequence[str]) -> _Base:
         """The file at `path`; empty where there is none. Raises InvalidClicks."""
         if not path.exists():
-            return cls(NEW_FILE.empty_table(), CANONICAL.empty_table())
+            return cls(WRITTEN.empty_table(), CANONICAL.empty_table())
         canonical = pa.Table.from_batches(read_clicks([str(path)], Store(""), images_roots), CANONICAL)
         with path.open("rb") as file:
             table = pq.ParquetFile(file).read(use_threads=False)
-        for name in NEW_FILE.names:
+        for name in WRITTEN.names:
             if name in table.schema.names and name != "label":
                 column = table.schema.get_field_index(name)
-                table = table.set_column(column, name, table[name].cast(NEW_FILE.field(name).type))
+                table = table.set_column(column, name, table[name].cast(WRITTEN.field(name).type))
         return cls(table, canonical)
 
     def objects(self, image: str) -> Iterator[PageObject]:

@@ -6,13 +6,13 @@ the process is aborted. Without them nothing is left behind.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.describe import describe
+from pipeline.storage.random_access import RandomAccess
 from pipeline.storage.store import Store
 
 # Below this, one request for all of it is answered sooner than one for the footer and then some for the columns.
@@ -43,14 +43,14 @@ def read_columns(store: Store, key: str, size: int, columns: Sequence[str]) -> p
     try:
         spans.add(size - FOOTER_BYTES, store.read_span(key, size - FOOTER_BYTES, size))
         footer = FOOTER_BYTES
-        if (wanted := int.from_bytes(spans.at(size - 8, 4), "little") + 8) > footer:
+        if (wanted := int.from_bytes(spans.read(size - 8, size - 4), "little") + 8) > footer:
             spans.add(size - wanted, store.read_span(key, size - wanted, size))
-        metadata = pq.read_metadata(spans)
+        metadata = pq.read_metadata(RandomAccess(size, spans.read))
         for first, stop in _needed(metadata, set(columns)):
             spans.add(first, store.read_span(key, first, stop))
     except (pa.ArrowException, _NotFetched) as error:
         raise DamagedObject(f"{store.url(key)}: not readable as Parquet: {describe(error)}") from error
-    return _read(spans, store.url(key), columns)
+    return _read(RandomAccess(size, spans.read), store.url(key), columns)
 
 
 def _read(source: object, name: str, columns: Sequence[str] | None) -> pa.Table:
@@ -83,37 +83,18 @@ class _NotFetched(EOFError):
     pass
 
 
-class _Spans(io.RawIOBase):
-    """A file of which only some spans are there."""
+class _Spans:
+    """What was fetched of a file of `size` bytes."""
 
     def __init__(self, size: int) -> None:
-        self._size, self._at = size, 0
+        self._size = size
         self._spans: list[tuple[int, bytes]] = []
 
     def add(self, first: int, data: bytes) -> None:
         self._spans.append((first, data))
 
-    def at(self, first: int, length: int) -> bytes:
+    def read(self, first: int, stop: int) -> bytes:
         for begin, data in self._spans:
-            if begin <= first and first + length <= begin + len(data):
-                return data[first - begin : first - begin + length]
-        raise _NotFetched(f"bytes {first} to {first + length} of {self._size} are not there")
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence] + offset
-        return self._at
-
-    def read(self, length: int = -1) -> bytes:
-        stop = self._size if length < 0 else min(self._size, self._at + length)
-        data = self.at(self._at, stop - self._at)
-        self._at = stop
-        return data
+            if begin <= first and stop <= begin + len(data):
+                return data[first - begin : stop - begin]
+        raise _NotFetched(f"bytes {first} to {stop} of {self._size} are not there")

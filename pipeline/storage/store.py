@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +23,7 @@ import fsspec.asyn
 
 from pipeline.storage.atomic_file import create_file, is_temporary, replace_file, temporary_beside
 from pipeline.storage.filesystem import Storage, filesystem
+from pipeline.storage.random_access import RandomAccess
 from pipeline.storage.refusals import UnusableStorage
 from pipeline.storage.retry import retried, s3_code
 from pipeline.storage.witness import Trial, remember
@@ -195,7 +195,7 @@ class Store:
 
     def open_seekable(self, key: str) -> io.BufferedReader:
         """A seekable binary file for readers of columns (Parquet); each of its reads is retried like `read`."""
-        return io.BufferedReader(_ObjectFile(self, key, self.info(key).size), READ_AHEAD_BYTES)
+        return io.BufferedReader(RandomAccess(self.info(key).size, partial(self.read_span, key)), READ_AHEAD_BYTES)
 
     def honours_create_if_absent(self) -> bool:
         """Whether the store refuses to create a key that is there. Leaves a small object `.probe-...` for a moment."""
@@ -260,42 +260,6 @@ class Store:
 
     def _retried(self, key: str, request: Callable[[], Result], **options: Any) -> Result:
         return retried(request, self.storage.give_up_s, self.url(key), **options)
-
-
-class _ObjectFile(io.RawIOBase):
-    """Random access to one object, a ranged request for every read."""
-
-    def __init__(self, store: Store, key: str, size: int) -> None:
-        self._store, self._key, self._size, self._at = store, key, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._read(self._at + len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def readall(self) -> bytes:
-        return self._read(self._size)
-
-    def _read(self, stop: int) -> bytes:
-        if self._at >= min(stop, self._size):
-            return b""
-        data = self._store._read_span(self._key, (self._at, min(stop, self._size)))
-        self._at += len(data)
-        return data
 
 
 def _entry(key: str, info: Mapping[str, Any]) -> Entry:

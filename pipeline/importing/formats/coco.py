@@ -132,9 +132,16 @@ def _keypoints(source: Source, document: _Document, each: Mapping[str, Any], pla
     return ImportedObject(place, image, fields.identifier(each.get("id"), "id", place), category, clicks, None, size)
 
 
+def _is_crowd(source: Source, each: Mapping[str, Any]) -> bool:
+    """Whether an annotation is of no single object; if so, it is counted as lost."""
+    if not each.get("iscrowd"):
+        return False
+    source.lost["crowds (iscrowd = 1), which are no single object"] += 1
+    return True
+
+
 def _box(source: Source, document: _Document, each: Mapping[str, Any], place: str) -> ImportedObject | None:
-    if each.get("iscrowd"):
-        source.lost["crowds (iscrowd = 1), which are no single object"] += 1
+    if _is_crowd(source, each):
         return None
     image, size = document.image(each, place)
     category, _ = document.category(each, place)
@@ -143,8 +150,7 @@ def _box(source: Source, document: _Document, each: Mapping[str, Any], place: st
 
 
 def _mask(source: Source, document: _Document, each: Mapping[str, Any], place: str) -> ImportedObject | None:
-    if each.get("iscrowd"):
-        source.lost["crowds (iscrowd = 1), which are no single object"] += 1
+    if _is_crowd(source, each):
         return None
     image, size = document.image(each, place)
     category, _ = document.category(each, place)

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.clicks import BOX, InvalidClicks
+from pipeline.clicks import BOX, WRITTEN_WITH_BOXES, InvalidClicks
 from pipeline.importing import fields
-from pipeline.importing.click_file import COLUMNS
 from pipeline.importing.image_sizes import ImageSizes
 from pipeline.importing.objects import BadRecord, Item, Source
 from pipeline.importing.table_rows import NUMBER, TextRows, csv_rows, find_columns, json_line_rows
@@ -97,7 +96,7 @@ def _checked(source: Source, text: dict[str, pa.Array], rows: TextRows, sizes: I
         good = pc.and_(good, pa.array([index not in bad for index in range(len(good))], pa.bool_()))
         for name in NUMBERS:
             columns[name] = pc.multiply(columns[name], factors["x" in name.removeprefix("box_")])
-    yield pa.record_batch([columns[name] for name in COLUMNS.names], schema=COLUMNS).filter(good)
+    yield pa.record_batch([columns[name] for name in WRITTEN_WITH_BOXES.names], schema=WRITTEN_WITH_BOXES).filter(good)
 
 
 def _numbers(text: pa.Array) -> pa.Array:
