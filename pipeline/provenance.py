@@ -14,7 +14,8 @@ from typing import Any
 
 from m2n2 import __version__
 from pipeline.clicks import ObjectClicks
-from pipeline.plan import ADDED_LATER, Plan, fingerprint_of
+from pipeline.inputs.identity import ADDED_LATER, fingerprint_of
+from pipeline.plan import Plan
 
 KEY = "provenance"
 CLICKS_DIGITS = 16

@@ -14,7 +14,8 @@ from m2n2.prompt import Prompt
 from pipeline.config import Job
 from pipeline.evaluation.results import read_results, result_key, write_objects, write_result
 from pipeline.evaluation.truths import Truth, TruthData, TruthImage
-from pipeline.plan import PlanMismatch, make_identity
+from pipeline.inputs.identity import make_identity
+from pipeline.plan import PlanMismatch
 from pipeline.worker.images import decode_image
 
 IDENTITY = "evaluation.json"

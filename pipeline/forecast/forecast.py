@@ -13,8 +13,9 @@ from pipeline.forecast.sample import Sample, look_at
 from pipeline.inputs.categories import read_categories, refuse_unknown_categories
 from pipeline.inputs.click_files import find_click_files
 from pipeline.inputs.click_table import ClickTable
+from pipeline.inputs.identity import differences, make_identity
 from pipeline.parts import finished_shards
-from pipeline.plan import ImageClicks, Plan, as_planned, differences, make_identity, planned_images, shard_size
+from pipeline.plan import ImageClicks, Plan, as_planned, planned_images, shard_size
 from pipeline.storage.store import Store
 
 

@@ -22,13 +22,14 @@ import pyarrow.compute as pc
 
 from pipeline.export.labels import Labels
 from pipeline.frozen_parts import LabelledImage
+from pipeline.inputs.identity import fingerprint_of
 from pipeline.library.index import Index, open_database
 from pipeline.library.ledger import read_state
 from pipeline.library.masks_in_order import MasksInOrder
 from pipeline.library.parts_of_nights import Rows, read_in_batches
 from pipeline.library.registry import Registry
 from pipeline.parts import PART
-from pipeline.plan import Plan, PlanDamaged, fingerprint_of, load_plan
+from pipeline.plan import Plan, PlanDamaged, load_plan
 from pipeline.provenance import Provenance, read_provenance
 from pipeline.storage.store import Store
 

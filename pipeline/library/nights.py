@@ -18,6 +18,7 @@ from pipeline.driver.progress import Snapshot
 from pipeline.inputs.categories import categories_in_plan, read_categories, refuse_unknown_categories
 from pipeline.inputs.click_files import find_click_files
 from pipeline.inputs.click_table import ClickTable
+from pipeline.inputs.identity import make_identity, settings_fingerprint
 from pipeline.library.changes import Changes, read_etags, write_etags
 from pipeline.library.config import Nightly
 from pipeline.library.index import Index, Totals
@@ -35,17 +36,7 @@ from pipeline.library.report import (
     write_report,
 )
 from pipeline.library.settle import Diff, count_retried, settle
-from pipeline.plan import (
-    ImageClicks,
-    Plan,
-    as_planned,
-    load_plan,
-    make_identity,
-    planned_images,
-    settings_fingerprint,
-    shard_size,
-    write_plan,
-)
+from pipeline.plan import ImageClicks, Plan, as_planned, load_plan, planned_images, shard_size, write_plan
 from pipeline.storage.retry import StoreUnavailable
 from pipeline.storage.store import Entry, Store
 

@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from pipeline.config import InvalidJob, Job, load_job
+from pipeline.inputs.identity import make_identity
 from pipeline.library.config import load_nightly
-from pipeline.plan import find_or_make_plan, load_plan, make_identity, read_shard
+from pipeline.plan import find_or_make_plan, load_plan, read_shard
 from pipeline.storage.store import Store
 from tests.pipeline.make_data import click_rows, parquet, put_dataset
 

@@ -13,16 +13,15 @@ from m2n2.confidence.built_in import BUILT_IN, SCORE_VERSION
 from m2n2.confidence.evidence import Evidence
 from m2n2.head_version import HEAD_VERSION
 from pipeline.config import Job, parse_job
+from pipeline.inputs.identity import fingerprint_of, settings_fingerprint
 from pipeline.plan import (
     ImageClicks,
     PlanDamaged,
     PlanMismatch,
     Shard,
     find_or_make_plan,
-    fingerprint_of,
     load_plan,
     read_shard,
-    settings_fingerprint,
     shard_key,
     shard_size,
     write_plan,
@@ -153,7 +152,7 @@ def test_a_plan_of_another_version_of_the_masks_is_refused_in_one_line(
     plan = find_or_make_plan(job)
     assert plan.identity["head_version"] == HEAD_VERSION
     before = settings_fingerprint(job)
-    monkeypatch.setattr("pipeline.plan.HEAD_VERSION", HEAD_VERSION + 1)
+    monkeypatch.setattr("pipeline.inputs.identity.HEAD_VERSION", HEAD_VERSION + 1)
     with pytest.raises(PlanMismatch) as caught:
         find_or_make_plan(job)
     assert f"made for version {HEAD_VERSION} of the masks, this is version {HEAD_VERSION + 1}" in str(caught.value)

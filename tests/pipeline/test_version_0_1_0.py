@@ -25,11 +25,12 @@ from pipeline.driver.progress import read_status
 from pipeline.driver.run import run
 from pipeline.export.labels import labels_of_run
 from pipeline.frozen_parts import freeze_parts
+from pipeline.inputs.identity import settings_fingerprint
 from pipeline.library.config import Nightly, parse_nightly
 from pipeline.library.export import labels_of_library
 from pipeline.library.ledger import read_state
 from pipeline.library.nights import run_nights
-from pipeline.plan import PlanMismatch, as_planned, find_or_make_plan, settings_fingerprint
+from pipeline.plan import PlanMismatch, as_planned, find_or_make_plan
 from pipeline.storage.filesystem import Storage
 from pipeline.storage.store import Store
 from tests.pipeline.make_data import click_rows, parquet, put_dataset
