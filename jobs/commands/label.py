@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -61,7 +62,7 @@ def label_job(
         show_progress: is told about twice a second how far the run is; None shows a line.
     """
     from jobs.cluster import connected
-    from pipeline.driver.run import is_done, run
+    from pipeline.driver.run import run
     from pipeline.forecast.rates import RateMeter, keep_rate
     from pipeline.plan import find_or_make_plan
 
@@ -74,15 +75,14 @@ def label_job(
         signal.signal(number, lambda *_: stop.set())
     sealed = find_or_make_plan(job)  # before Ray starts: bad input is said at once
     meter = RateMeter()
-    needs_ray = retry is not None or not is_done(job.output_store, sealed)
-    ray = connected(job, address) if needs_ray else nullcontext()
-    with ray, nullcontext(show_progress) if show_progress else progress_line() as show:
+    with nullcontext(show_progress) if show_progress else progress_line() as show:
 
         def on_progress(snapshot: Snapshot) -> None:
             meter(snapshot)
             show(snapshot)
 
-        result = run(job, retry=retry, stop=stop, on_progress=on_progress, plan=sealed, accept=accept)
+        ray = partial(connected, job, address)
+        result = run(job, retry=retry, stop=stop, on_progress=on_progress, plan=sealed, accept=accept, connect=ray)
     keep_rate(job, meter)
     reasons = ", ".join(f"{reason} {number}" for reason, number in result.failed.items())
     failed = f"{sum(result.failed.values())} failed{reasons and f' ({reasons})'}"

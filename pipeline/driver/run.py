@@ -7,8 +7,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Literal
 
 from pipeline.attempts import all_attempts, plan_retry
@@ -49,8 +51,9 @@ def run(
     on_progress: Callable[[Snapshot], None] = lambda snapshot: None,
     plan: Plan | None = None,
     accept: bool = False,
+    connect: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> RunResult:
-    """Run or resume a job; Ray must be connected.
+    """Run or resume a job.
 
     Args:
         retry: also work on failed objects again, those that are retryable or all.
@@ -58,6 +61,7 @@ def run(
         on_progress: told about twice a second how far the run is.
         plan: the output's plan, sealed already; None finds it or makes it from all of the job's clicks.
         accept: record in the output that the objects that failed may stay without a mask.
+        connect: to Ray, once there is something to label and until it is labelled; by default it is connected already.
 
     Raises:
         InvalidJob, InvalidClicks, PlanMismatch, InvalidWeights: the input is wrong, and nothing was labelled; or what
@@ -67,18 +71,12 @@ def run(
     _check_output(job)
     plan = plan or find_or_make_plan(job)
     job = as_planned(job, plan)
-    problem = _label_everything(job, plan, retry, stop or threading.Event(), on_progress)
+    problem = _label_everything(job, plan, retry, stop or threading.Event(), on_progress, connect)
     try:
         attempts = _attempts(job.output_store, plan)
     except RunAborted as error:
         attempts, problem = [plan], problem or str(error)
     return end_run(job, freeze_parts(job.output_store, attempts), problem, accept, began, time.monotonic() - started)
-
-
-def is_done(store: Store, plan: Plan) -> bool:
-    """Whether every shard of the plan and of its later attempts has its part: a run would only export."""
-    attempts = all_attempts(store)
-    return attempts[:1] == [plan] and all(len(finished_shards(store, each)) == len(each.shards) for each in attempts)
 
 
 def _check_output(job: Job) -> None:
@@ -105,31 +103,45 @@ def _attempts(store: Store, plan: Plan) -> list[Plan]:
 
 
 def _label_everything(
-    job: Job, plan: Plan, retry: Retry | None, stop: threading.Event, on_progress: Callable[[Snapshot], None]
+    job: Job,
+    plan: Plan,
+    retry: Retry | None,
+    stop: threading.Event,
+    on_progress: Callable[[Snapshot], None],
+    connect: Callable[[], AbstractContextManager[None]],
 ) -> str | None:
     """Label what has not been labelled; returns why the run was aborted, or None."""
     store = job.output_store
     try:
-        for attempt in _attempts(store, plan):
-            _label(job, attempt, stop, on_progress)
-        if retry and not stop.is_set():
-            wanted = (lambda error: error["retryable"]) if retry == "retryable" else (lambda error: True)
-            parts = freeze_parts(store, _attempts(store, plan))
-            again = plan_retry(parts, wanted, shard_size(job, plan.images))
-            if again is not None:
-                log.info("attempt root=%s objects=%d", again.root, again.objects)
-                _label(job, again, stop, on_progress)
+        with ExitStack() as connection:
+            ray = cache(lambda: connection.enter_context(connect()))
+            for attempt in _attempts(store, plan):
+                _label(job, attempt, stop, on_progress, ray)
+            if retry and not stop.is_set():
+                wanted = (lambda error: error["retryable"]) if retry == "retryable" else (lambda error: True)
+                parts = freeze_parts(store, _attempts(store, plan))
+                again = plan_retry(parts, wanted, shard_size(job, plan.images))
+                if again is not None:
+                    log.info("attempt root=%s objects=%d", again.root, again.objects)
+                    _label(job, again, stop, on_progress, ray)
     except (RunAborted, NoWorkers) as error:
         return str(error)
     return None
 
 
-def _label(job: Job, plan: Plan, stop: threading.Event, on_progress: Callable[[Snapshot], None]) -> None:
+def _label(
+    job: Job,
+    plan: Plan,
+    stop: threading.Event,
+    on_progress: Callable[[Snapshot], None],
+    connect_once: Callable[[], None],
+) -> None:
     """Work until every shard of one attempt has its part, or until told to stop. Raises RunAborted, NoWorkers."""
     done = finished_shards(job.output_store, plan)
     todo = [(shard.index, shard.images) for shard in plan.shards if shard.index not in done]
     if not todo:
         return
+    connect_once()
     log.info("shards total=%d done=%d objects=%d", len(plan.shards), len(done), plan.objects)
     fleet = Fleet(job, plan)
     try:

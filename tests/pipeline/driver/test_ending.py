@@ -37,7 +37,7 @@ def plan(job: Job) -> Plan:
 
 
 def instead_of_labelling(monkeypatch: pytest.MonkeyPatch, action: Any) -> None:
-    monkeypatch.setattr("pipeline.driver.run._label", lambda job, plan, stop, on_progress: action(plan))
+    monkeypatch.setattr("pipeline.driver.run._label", lambda job, plan, *_: action(plan))
 
 
 def test_a_run_whose_plan_is_deleted_half_way_is_not_complete(
