@@ -24,6 +24,7 @@ from pipeline.storage.store import Store
 from tests.pipeline.make_data import put_dataset
 
 BURN = "while True: pass"
+RUN = "{run}"
 
 
 def main() -> None:
@@ -42,7 +43,7 @@ def main() -> None:
         try:
             for command in options.only or commands:
                 began = time.monotonic()
-                codes = Counter(_run(commands[command]) for _ in range(options.runs))
+                codes = Counter(_run(commands[command], number) for number in range(options.runs))
                 seconds = (time.monotonic() - began) / options.runs
                 print(f"{command:15} {dict(codes)}  {seconds:.1f} s a run", flush=True)
         finally:
@@ -69,12 +70,19 @@ def _commands(here: Path) -> Mapping[str, Sequence[str]]:
         "wrong-job": ["label", str(job), "clicks=nowhere.parquet"],
         "wrong-weights": ["weights", "fetch", "nothing-of-this-name"],
         "label": ["label", str(job)],
+        # Each with a Ray of its own, from nothing to the last mask.
+        "label-anew": ["label", str(job), f"output={here}/labels-{RUN}"],
+        "nightly-anew": ["nightly", str(nightly), f"library={here}/library-{RUN}"],
     }
 
 
-def _run(arguments: Sequence[str]) -> int:
-    nowhere = subprocess.DEVNULL
-    return subprocess.run(_command(arguments), stdout=nowhere, stderr=nowhere, check=False).returncode
+def _run(arguments: Sequence[str], number: int) -> int:
+    """Run a command once; what it said goes to the terminal where its code is not one of ours."""
+    command = _command([argument.replace(RUN, str(number)) for argument in arguments])
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode not in range(4) or "Traceback" in ended.stderr:
+        print(f"{' '.join(arguments)}, run {number}, ended with {ended.returncode}:\n{ended.stderr}", flush=True)
+    return ended.returncode
 
 
 def _command(arguments: Sequence[str]) -> Sequence[str]:
