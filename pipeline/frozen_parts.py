@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pipeline.failure import Failure
 from pipeline.parts import PART_NAME, ForeignPart, Row, error_of, part_key, read_part
-from pipeline.plan import Plan, read_shard
+from pipeline.plan import Plan, read_names
 from pipeline.provenance import read_provenance
 from pipeline.storage.read_ahead import in_order
 from pipeline.storage.store import Store
@@ -105,8 +105,8 @@ def newest_rows(parts: FrozenParts, columns: Sequence[str] | None = None) -> Ite
 
 def check_against_plan(store: Store, plan: Plan, shard: int, table: pa.Table) -> None:
     """Raise ForeignPart where a part's `image` and `object` are not those of the shard's plan, in its order."""
-    planned = [(each.image, each.object) for image in read_shard(store, plan, shard) for each in image.objects]
-    if list(zip(table["image"].to_pylist(), table["object"].to_pylist(), strict=True)) != planned:
+    planned = read_names(store, plan, shard)
+    if not all(table[name].equals(planned[name]) for name in planned.schema.names):
         raise foreign_part(store, plan, shard, table.num_rows)
 
 

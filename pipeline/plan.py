@@ -267,6 +267,12 @@ def read_shard(store: Store, plan: Plan, index: int) -> list[ImageClicks]:
     return [ImageClicks(image, tuple(objects)) for image, objects in images.items()]
 
 
+def read_names(store: Store, plan: Plan, index: int) -> pa.Table:
+    """The columns image and object of one shard, in the plan's order. Raises PlanDamaged."""
+    data, shard = _shard_data(store, plan, plan.shards[index]), plan.shards[index]
+    return read_parquet(data, store.url(shard_key(plan.root, shard)), ["image", "object"])
+
+
 def shard_key(root: str, shard: Shard) -> str:
     """The key of a shard's plan below the output."""
     return f"{root}plan/shard-{shard.index:05d}-{shard.sha256[:8]}.parquet"

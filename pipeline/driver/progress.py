@@ -18,8 +18,8 @@ from pipeline.describe import describe
 from pipeline.driver.doubts import Doubts, write_doubts
 from pipeline.driver.stages import write_stages
 from pipeline.driver.suspicions import Suspicions, write_suspicions
-from pipeline.frozen_parts import freeze_parts
 from pipeline.manifests.count import count_objects
+from pipeline.manifests.freeze import freeze_by_manifests
 from pipeline.plan import Plan
 from pipeline.storage.store import Store
 from pipeline.tasks import Progress
@@ -162,7 +162,7 @@ def read_status(store: Store) -> Status | None:
     attempts = all_attempts(store)
     if not attempts:
         return None
-    parts = freeze_parts(store, attempts)
+    parts = freeze_by_manifests(store, attempts)
     counted = count_objects(parts)
     heartbeat, outcome = _json(store, HEARTBEAT_KEY), _json(store, "run.json")
     return Status(

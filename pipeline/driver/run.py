@@ -27,6 +27,7 @@ from pipeline.driver.seeing.post_mortem import PostMortems
 from pipeline.driver.stages import plus_stages, read_stages
 from pipeline.driver.suspicions import read_suspicions
 from pipeline.frozen_parts import freeze_parts
+from pipeline.manifests.during_run import ManifestsDuringRun
 from pipeline.parts import commit_part, error_row, finished_shards
 from pipeline.plan import Plan, as_planned, find_or_make_plan, read_shard, shard_size
 from pipeline.storage.store import Store
@@ -145,9 +146,13 @@ def _label(
     log.info("shards total=%d done=%d objects=%d", len(plan.shards), len(done), plan.objects)
     fleet = Fleet(job, plan)
     try:
-        with Heartbeat(job.output_store, plan.fingerprint) as heartbeat, PostMortems(job.output_store) as deaths:
+        with (
+            Heartbeat(job.output_store, plan.fingerprint) as heartbeat,
+            PostMortems(job.output_store) as deaths,
+            ManifestsDuringRun(job.output_store, plan, done) as manifests,
+        ):
             dispatcher = Dispatcher(todo, read_suspicions(job.output_store, plan.fingerprint))
-            _Labelling(job, plan, dispatcher, fleet, heartbeat, on_progress, deaths.add).work(stop)
+            _Labelling(job, plan, dispatcher, fleet, heartbeat, on_progress, deaths.add, manifests.add).work(stop)
     finally:
         fleet.close()
 
@@ -164,10 +169,12 @@ class _Labelling:
         heartbeat: Heartbeat,
         on_progress: Callable[[Snapshot], None],
         keep_loss: Callable[[Lost], None] = lambda lost: None,
+        on_part: Callable[[int], None] = lambda shard: None,
     ) -> None:
         self._job, self._plan, self._store = job, plan, job.output_store
         self._dispatcher, self._fleet = dispatcher, fleet
         self._heartbeat, self._on_progress, self._keep_loss = heartbeat, on_progress, keep_loss
+        self._on_part = on_part
         self._reported = Snapshot.begin(plan, dispatcher.shards_left, dispatcher.images_left)
         self._objects = 0
         self._failed: Counter[str] = Counter()
@@ -244,6 +251,8 @@ class _Labelling:
         self._failed.update(report.failed)
         self._doubts = self._doubts and self._doubts.plus(report)
         self._stages = self._stages if self._stages is None else plus_stages(self._stages, report.stages)
+        if report.task.whole:
+            self._on_part(report.task.shard)
         self._join(report.task.shard, self._dispatcher.done(report.task, report.rows))
         log.info(
             "shard=%05d whole=%s images=%d objects=%d failed=%d seconds=%.1f",
@@ -283,6 +292,7 @@ class _Labelling:
         commit_part(self._store, self._plan, shard, images, apart.rows + poisoned)
         self._failed.update(row["error"]["reason"] for row in poisoned)
         self._dispatcher.committed(shard)
+        self._on_part(shard)
         if apart.poisonous:
             log.warning("shard=%05d taken apart: %d images kill their worker", shard, len(apart.poisonous))
 

@@ -1,7 +1,7 @@
 """Compacted manifests: what a thousand parts hold, in one small object, so that nobody has to read them all again.
 
-`manifests/shards-00000-01000.parquet` is created once, when the thousand parts are there: a row a shard with the part's
-key, size and sha256, how many objects it has, and those of them that failed. Counting a run, `m2n2 status` and
+`manifests/shards-00000-01000.parquet` is created once, as soon as the thousand parts are there: a row a shard with the
+part's key, size and sha256, how many objects it has, and those of them that failed. Counting a run, `m2n2 status` and
 `--retry-failed` read the manifests, and only of shards without one the part's columns. An output without manifests is
 read just so, only longer.
 """
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.frozen_parts import FrozenParts, check_against_plan, foreign_part, without_empty
@@ -20,7 +21,7 @@ from pipeline.parts import ERROR, ForeignPart, Row, check_plan, part_key
 from pipeline.plan import Plan
 from pipeline.storage.parquet import read_parquet
 from pipeline.storage.read_ahead import in_order
-from pipeline.storage.store import Store
+from pipeline.storage.store import Entry, Store
 
 SHARDS_A_MANIFEST = 1000
 LISTED = pa.struct([("image", pa.string()), ("object", pa.string()), ("error", ERROR)])
@@ -42,7 +43,7 @@ def write_manifests(parts: FrozenParts) -> None:
     """Create every manifest that is not there and whose parts are. Raises as `count_objects` against the plan does."""
     for attempt in parts.attempts:
         there = present(parts.store, attempt.plan)
-        for block in range(-(-len(attempt.plan.shards) // SHARDS_A_MANIFEST)):
+        for block in blocks(attempt.plan):
             shards = shards_of(attempt.plan, block)
             if manifest_key(attempt.plan, block) not in there and all(shard in attempt.sizes for shard in shards):
                 write_manifest(parts.store, attempt.plan, block)
@@ -74,12 +75,22 @@ def manifest_key(plan: Plan, block: int) -> str:
 
 def read_manifest(store: Store, plan: Plan, block: int) -> dict[int, Row]:
     """A manifest's rows by shard. Raises ForeignPart where it was written for another plan."""
+    return {row["shard"]: row for row in _table(store, plan, block).to_pylist()}
+
+
+def read_sizes(store: Store, plan: Plan, block: int) -> dict[int, int]:
+    """The size in bytes of every part that a manifest lists. Raises as `read_manifest`."""
+    table = _table(store, plan, block, ["shard", "size"])
+    return dict(zip(table["shard"].to_pylist(), table["size"].to_pylist(), strict=True))
+
+
+def _table(store: Store, plan: Plan, block: int, columns: Sequence[str] | None = None) -> pa.Table:
     key = manifest_key(plan, block)
-    table = read_parquet(store.read(key), store.url(key))
+    table = read_parquet(store.read(key), store.url(key), columns)
     found = {name.decode(): value.decode() for name, value in (table.schema.metadata or {}).items()}
     if any(found.get(name) != value for name, value in _metadata(plan).items()):
         raise ForeignPart(f"{store.url(key)}: belongs to another plan than {plan.fingerprint}")
-    return {row["shard"]: row for row in table.to_pylist()}
+    return table
 
 
 def _row_of_part(store: Store, plan: Plan, shard: int) -> Row:
@@ -97,18 +108,21 @@ def row_of(store: Store, plan: Plan, shard: int, table: pa.Table) -> Row:
     images = table["image"].unique()
     if (len(images), table.num_rows) != (planned.images, planned.objects):
         raise foreign_part(store, plan, shard, table.num_rows)
-    rows = map(without_empty, table.to_pylist())
-    listed = [
-        {"image": row["image"], "object": row["object"], "error": row["error"]}
-        for row in rows
-        if row["error"] or plan.root
-    ]
+    # Version 0.1 wrote masks without a pixel as masks.
+    failed = pc.or_(table["error"].is_valid(), pc.fill_null(pc.equal(table["area"], 0), False))
+    rows = map(without_empty, (table if plan.root else table.filter(failed)).to_pylist())
+    listed = [{"image": row["image"], "object": row["object"], "error": row["error"]} for row in rows]
     return {"shard": shard, "part": part_key(plan.root, shard), "objects": table.num_rows, "listed": listed}
 
 
-def present(store: Store, plan: Plan) -> set[str]:
-    """The keys of a plan's manifests that are there."""
-    return {entry.key for entry in store.listing(f"{plan.root}manifests")}
+def present(store: Store, plan: Plan) -> dict[str, Entry]:
+    """A plan's manifests that are there, by key."""
+    return {entry.key: entry for entry in store.listing(f"{plan.root}manifests")}
+
+
+def blocks(plan: Plan) -> range:
+    """The numbers of a plan's manifests."""
+    return range(-(-len(plan.shards) // SHARDS_A_MANIFEST))
 
 
 def block_of(shard: int) -> int:

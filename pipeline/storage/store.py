@@ -26,6 +26,7 @@ from pipeline.storage.filesystem import Storage, filesystem
 from pipeline.storage.random_access import RandomAccess
 from pipeline.storage.refusals import UnusableStorage
 from pipeline.storage.retry import retried, s3_code
+from pipeline.storage.s3_pages import is_s3, s3_objects
 from pipeline.storage.witness import Trial, remember
 
 Result = TypeVar("Result")
@@ -125,6 +126,19 @@ class Store:
             if len(name) > start and not is_temporary(name):
                 # What follows the prefix may itself begin with a slash: `photos//a.jpg` is not `photos/a.jpg`.
                 yield _entry(f"{prefix.rstrip('/')}/{name[start:]}" if prefix else name[start:], info)
+
+    def listing_between(self, prefix: str, after: str, last: str) -> Iterator[Entry]:
+        """The objects below a prefix whose keys come after `after` and not after `last`, sorted by key, fresh.
+
+        S3 is asked for these alone; elsewhere all of the prefix is listed and the others are left out.
+        """
+        fs, path = self._locate(prefix)
+        if not is_s3(fs):
+            yield from (entry for entry in self.listing(prefix) if after < entry.key <= last)
+            return
+        first, stop = self._locate(after)[1], self._locate(last)[1]
+        for name, info in s3_objects(fs, path, first, stop, partial(self._retried, prefix)):
+            yield _entry(f"{prefix.rstrip('/')}/{name[len(path.rstrip('/')) + 1 :]}", {**info, "size": info["Size"]})
 
     def put_new(self, key: str, data: bytes) -> bool:
         """Create an object, all of it or nothing; never replace one.

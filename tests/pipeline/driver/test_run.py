@@ -12,11 +12,13 @@ import pytest
 from pycocotools.coco import COCO
 
 from pipeline.config import Job, parse_job
+from pipeline.driver import ending
 from pipeline.driver.progress import read_status
 from pipeline.driver.run import RunResult, run
 from pipeline.driver.stages import read_stages
 from pipeline.failure import REASONS
 from pipeline.interventions import skip_image
+from pipeline.manifests import manifest
 from pipeline.plan import find_or_make_plan
 from pipeline.storage.filesystem import Storage
 from pipeline.storage.store import Store
@@ -71,6 +73,17 @@ def test_every_object_gets_its_mask_by_two_workers(data: Store, tmp_path: Path) 
     stages = read_stages(job.output_store, ended["fingerprint"])
     assert list(stages) == ["fetch", "decode", "attention and maps", "masks", "write"]
     assert min(stages.values()) > 0
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_driver_that_dies_before_its_end_leaves_manifests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest, "SHARDS_A_MANIFEST", 2)
+    monkeypatch.setattr(ending, "write_manifests", lambda parts: None)  # what it does not come to
+    job, result = label(put_dataset(Store(str(tmp_path)), images=8))
+    assert result.outcome == "complete"
+    keys = [entry.key for entry in job.output_store.listing("manifests")]
+    # The last one may be on its way when the last shard is done.
+    assert keys[:1] == ["manifests/shards-00000-00002.parquet"]
 
 
 @pytest.mark.usefixtures("local_ray")

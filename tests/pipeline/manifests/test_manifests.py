@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,12 @@ from pipeline.driver.progress import read_status
 from pipeline.frozen_parts import FrozenParts, freeze_parts
 from pipeline.manifests import manifest
 from pipeline.manifests.count import count_objects, newest_failures
+from pipeline.manifests.during_run import ManifestsDuringRun
+from pipeline.manifests.freeze import _spans
 from pipeline.manifests.manifest import manifest_key, write_manifests
 from pipeline.parts import ForeignPart, part_key
-from pipeline.plan import Plan, find_or_make_plan
-from pipeline.storage.store import Store
+from pipeline.plan import Plan, Shard, find_or_make_plan
+from pipeline.storage.store import Entry, Store
 from tests.pipeline.make_data import put_dataset
 from tests.pipeline.make_parts import make_part, make_parts
 
@@ -132,3 +136,63 @@ def test_a_part_that_is_another_than_its_manifest_says_is_read_itself(job: Job, 
     assert count_objects(frozen(job)).failed == {"image_undecodable": 4}
     (Path(job.output) / part_key("", 0)).unlink()
     assert count_objects(frozen(job)).objects == 16  # it is missing, whatever the manifest says
+
+
+def test_status_asks_nothing_about_parts_that_manifests_cover(
+    job: Job, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = job.output_store
+    make_parts(store, plan)
+    (Path(job.output) / part_key("", 4)).unlink()
+    write_manifests(frozen(job))
+    asked: list[tuple[str, str]] = []
+    between = Store.listing_between
+
+    def noting(self: Store, prefix: str, after: str, last: str) -> Iterator[Entry]:
+        asked.append((after, last))
+        return between(self, prefix, after, last)
+
+    monkeypatch.setattr(Store, "listing_between", noting)
+    status = read_status(store)
+    assert asked == [("parts/shard-00004", "parts/shard-00004.parquet")]
+    assert status is not None
+    assert (status.shards_done, status.objects_done) == (4, 16)
+
+
+def test_what_follows_in_a_listing_is_asked_for_at_once_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest, "SHARDS_A_MANIFEST", 1000)
+    shards = tuple(Shard(number, 1, 1, "") for number in range(101_500))
+    plan = Plan("", "", {}, [], shards)
+    covered = set(range(97)) | {98}
+    assert list(_spans(plan, covered)) == [(97_000, 97_999), (99_000, 99_999), (100_000, 101_499)]
+
+
+def test_a_manifest_is_made_as_soon_as_its_shards_are_done(job: Job, plan: Plan) -> None:
+    store = job.output_store
+    for shard in (0, 1, 2):
+        make_part(store, plan, shard)
+    with ManifestsDuringRun(store, plan, done={0, 1, 2}) as manifests:  # those of a driver that was killed
+        manifests.add(2)
+    assert names(store) == ["shards-00000-00002.parquet"]
+    make_part(store, plan, 3)
+    with ManifestsDuringRun(store, plan, done={0, 1, 2}) as manifests:
+        manifests.add(3)
+        manifests.add(3)
+        while len(names(store)) < 2:  # the thread has it; else the test times out
+            time.sleep(0.01)
+    assert names(store) == ["shards-00000-00002.parquet", "shards-00002-00004.parquet"]
+
+
+def test_a_manifest_that_cannot_be_made_is_said_and_left_to_the_end(
+    job: Job, plan: Plan, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = job.output_store
+    make_parts(store, plan)
+    store.put(part_key("", 1), store.read(part_key("", 0)))
+    with ManifestsDuringRun(store, plan, done={0}) as manifests:
+        manifests.add(1)
+        while not caplog.messages:
+            time.sleep(0.01)
+    assert "shards-00000-00002.parquet is not written yet" in caplog.text
+    with pytest.raises(ForeignPart):
+        write_manifests(frozen(job))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.storage import s3_pages
 from pipeline.storage.filesystem import Storage
 from pipeline.storage.retry import StoreUnavailable
 from pipeline.storage.store import Store
@@ -40,6 +41,18 @@ def test_of_many_writers_exactly_one_creates(store: Store) -> None:
         writer.join()
     assert sum(created) == 1
     assert len(set(store.read("one"))) == 1
+
+
+def test_a_listing_begins_and_ends_anywhere(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_pages, "KEYS_A_PAGE", 2)
+    for name in ("a", "b", "c", "d", "e", "f/g"):
+        store.put_new(f"parts/{name}", b"1234")
+    store.put_new("parts-of-others/c", b"1")
+    listed = list(store.listing("parts"))
+    assert list(store.listing_between("parts", "parts/a", "parts/e")) == listed[1:5]
+    assert list(store.listing_between("parts", "parts/", "parts/z")) == listed
+    assert list(store.listing_between("parts", "parts/z", "parts/zz")) == []
+    assert list(store.listing_between("nothing", "nothing/a", "nothing/b")) == []
 
 
 def test_the_store_is_probed_for_create_if_absent(store: Store) -> None:
