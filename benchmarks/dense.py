@@ -25,6 +25,7 @@ from PIL import Image
 
 from pipeline.config import parse_job
 from pipeline.plan import find_or_make_plan
+from pipeline.shards.shard_table import Shard
 from pipeline.storage.store import Store
 from pipeline.tasks import Task
 from pipeline.worker.labeler import Labeler
@@ -66,10 +67,10 @@ def _measure(case: str, threads: int, settings: Sequence[str]) -> dict[str, floa
     size, _, objects = case.partition("/")
     width, height = map(int, size.split("x"))
     with tempfile.TemporaryDirectory(prefix="m2n2-dense-") as name:
-        worker = _worker(Store(name), width, height, int(objects), threads, settings)
+        worker, shard = _worker(Store(name), width, height, int(objects), threads, settings)
         Path("/proc/self/clear_refs").write_text(CLEAR_PEAK)
         before, cpu_s = _resident_bytes("VmRSS"), time.process_time()
-        longest_s, allowed_s = _label(worker)
+        longest_s, allowed_s = _label(worker, shard)
         cpu_s = time.process_time() - cpu_s
         peak = _resident_bytes("VmHWM")
     return {
@@ -82,7 +83,9 @@ def _measure(case: str, threads: int, settings: Sequence[str]) -> dict[str, floa
     }
 
 
-def _worker(store: Store, width: int, height: int, objects: int, threads: int, settings: Sequence[str]) -> Labeler:
+def _worker(
+    store: Store, width: int, height: int, objects: int, threads: int, settings: Sequence[str]
+) -> tuple[Labeler, Shard]:
     rng = np.random.default_rng(0)
     columns = int(np.ceil(np.sqrt(objects * width / height)))
     step = width / columns
@@ -105,9 +108,10 @@ def _worker(store: Store, width: int, height: int, objects: int, threads: int, s
         "settings": dict(pair.split("=") for pair in settings),
     }
     job = parse_job(document, "dense")
-    worker = Labeler(job, find_or_make_plan(job))
+    plan = find_or_make_plan(job)
+    worker = Labeler(job, plan.reference)
     worker.load([])
-    return worker
+    return worker, plan.shards[0]
 
 
 def _photo(
@@ -125,7 +129,7 @@ def _photo(
     return sink.getvalue()
 
 
-def _label(worker: Labeler) -> tuple[float, float]:
+def _label(worker: Labeler, shard: Shard) -> tuple[float, float]:
     """Seconds of the image that came nearest to its limit, as the driver would hear of it, and that limit."""
     import threading
 
@@ -140,7 +144,7 @@ def _label(worker: Labeler) -> tuple[float, float]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    report = worker.label(Task(0))
+    report = worker.label(Task(0), shard)
     ended.set()
     watcher.join()
     assert not report.failed, report.failed

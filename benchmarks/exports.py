@@ -23,7 +23,8 @@ from pipeline.export.labels import labels_of_run
 from pipeline.export.one_pass import FORMATS, export_labels
 from pipeline.frozen_parts import freeze_parts
 from pipeline.parts import Row, commit_part, mask_row
-from pipeline.plan import ImageClicks, read_shard, write_plan
+from pipeline.plan import read_shard, write_plan
+from pipeline.shards.shard_file import ImageClicks
 from pipeline.storage.store import Store
 
 WIDTH, HEIGHT = 320, 240

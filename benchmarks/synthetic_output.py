@@ -25,8 +25,9 @@ from pipeline.library.ledger import Night, State, append_state
 from pipeline.library.registry import REGISTRY
 from pipeline.manifests.manifest import COLUMNS, block_of, put_manifest, row_of
 from pipeline.parts import PART, Row, part_key
-from pipeline.plan import Plan, Shard, seal_plan
+from pipeline.plan import Plan, seal_plan
 from pipeline.provenance import part_metadata
+from pipeline.shards.shard_table import Shard, ShardTable
 from pipeline.storage.store import Store
 
 OBJECTS_AN_IMAGE = 5
@@ -61,7 +62,7 @@ def write_run(store: Store, objects: int, objects_a_shard: int, failed_every: in
         )
         for number, first in enumerate(firsts)
     )
-    plan = seal_plan(store, "", IDENTITY, [], ["object"], shards)
+    plan = seal_plan(store, "", IDENTITY, [], ["object"], ShardTable.of(shards))
     metadata = {"fingerprint": plan.fingerprint, "shards": plan.shards_digest} | part_metadata(plan)
 
     def put(number: int) -> Row:

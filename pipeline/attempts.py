@@ -12,7 +12,8 @@ from operator import itemgetter
 from pipeline.frozen_parts import FrozenParts
 from pipeline.manifests.count import newest_failures
 from pipeline.parts import Row
-from pipeline.plan import ImageClicks, Plan, load_plan, read_shard, write_plan
+from pipeline.plan import Plan, load_plan, read_shard, write_plan
+from pipeline.shards.shard_file import ImageClicks
 from pipeline.storage.read_ahead import in_order
 from pipeline.storage.store import Store
 

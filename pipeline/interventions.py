@@ -16,8 +16,9 @@ from pipeline.attempts import all_attempts
 from pipeline.config import InvalidJob
 from pipeline.failure import Failure
 from pipeline.parts import part_key
-from pipeline.plan import ImageClicks, read_shard
+from pipeline.plan import read_shard
 from pipeline.records import create_record
+from pipeline.shards.shard_file import ImageClicks
 from pipeline.storage.store import Store
 
 FOLDER = "interventions"

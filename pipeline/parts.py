@@ -20,8 +20,9 @@ from pycocotools import mask as coco_mask
 from m2n2.confidence.evidence import Evidence
 from pipeline.clicks import ObjectClicks
 from pipeline.failure import Failure
-from pipeline.plan import ImageClicks, Plan, PlanMismatch
+from pipeline.plan import Plan, PlanHead, PlanMismatch
 from pipeline.provenance import clicks_digest, part_metadata
+from pipeline.shards.shard_file import ImageClicks
 from pipeline.storage.parquet import read_columns, read_parquet
 from pipeline.storage.store import Store
 
@@ -94,7 +95,7 @@ def error_of(failure: Failure) -> Row:
     }
 
 
-def commit_part(store: Store, plan: Plan, shard: int, images: Sequence[ImageClicks], rows: Sequence[Row]) -> None:
+def commit_part(store: Store, plan: PlanHead, shard: int, images: Sequence[ImageClicks], rows: Sequence[Row]) -> None:
     """Put a shard's part: its rows in the plan's order, exactly once each, in one create-once PUT.
 
     Raises:
@@ -124,7 +125,7 @@ def finished_shards(store: Store, plan: Plan) -> set[int]:
 
 
 def read_part(
-    store: Store, plan: Plan, shard: int, columns: Sequence[str] | None = None, size: int | None = None
+    store: Store, plan: PlanHead, shard: int, columns: Sequence[str] | None = None, size: int | None = None
 ) -> pa.Table:
     """One part's rows. Raises ForeignPart where it was written for another plan.
 
@@ -141,7 +142,7 @@ def read_part(
     return table
 
 
-def check_plan(store: Store, plan: Plan, shard: int, table: pa.Table) -> None:
+def check_plan(store: Store, plan: PlanHead, shard: int, table: pa.Table) -> None:
     """Raise ForeignPart where a part, as its metadata say, was written for another plan."""
     key = part_key(plan.root, shard)
     metadata = table.schema.metadata or {}
@@ -158,7 +159,7 @@ def check_plan(store: Store, plan: Plan, shard: int, table: pa.Table) -> None:
         )
 
 
-def committed_reasons(store: Store, plan: Plan, shard: int) -> Counter[str | None] | None:
+def committed_reasons(store: Store, plan: PlanHead, shard: int) -> Counter[str | None] | None:
     """Objects of a shard's part by why they failed (None: they have a mask); None while there is no part."""
     try:
         errors = read_part(store, plan, shard, columns=["error"])["error"].to_pylist()
@@ -184,7 +185,7 @@ def _row(clicks: ObjectClicks, size: Size | None, seconds: float) -> Row:
     }
 
 
-def _check_existing(store: Store, plan: Plan, shard: int, wanted: Sequence[tuple[str, str]]) -> None:
+def _check_existing(store: Store, plan: PlanHead, shard: int, wanted: Sequence[tuple[str, str]]) -> None:
     table = read_part(store, plan, shard, columns=["image", "object"])
     found = list(zip(table["image"].to_pylist(), table["object"].to_pylist(), strict=True))
     if found != list(wanted):

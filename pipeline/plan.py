@@ -1,25 +1,29 @@
 """The frozen plan: which images make which shard, and the fingerprint of everything that decides a mask.
 
-`plan/shard-00000-1a2b3c4d.parquet ...` are written first and `plan/plan.json` last, so a plan is there whole or not at
-all. It records the digest of every shard file, and the file's name has its first digits: two drivers that plan at the
-same time, even for different shards, never write over each other, and the first seal wins.
+`plan/shard-00000-1a2b3c4d.parquet ...` are written first, then their table `plan/shards-5e6f7a8b.parquet`, and
+`plan/plan.json` last, so a plan is there whole or not at all. The seal records the digest of the table and the table
+that of every shard's file, and each file's name has the first digits of its own: two drivers that plan at the same
+time, even for different shards, never write over each other, and the first seal wins. A seal of version 0.1 has the
+table in it.
+
+What every shard's work needs is the plan's head alone: a worker is handed a `PlanReference` and with each task one
+`Shard`, and fetches the rest from the output itself.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from m2n2.confidence.built_in import SCORE_VERSION
-from pipeline.clicks import CLICK, ObjectClicks
+from pipeline.clicks import ObjectClicks
 from pipeline.config import Job
 from pipeline.describe import describe
 from pipeline.failure import Failure
@@ -28,23 +32,12 @@ from pipeline.inputs.categories import read_categories, refuse_unknown_categorie
 from pipeline.inputs.click_files import find_click_files
 from pipeline.inputs.click_table import ClickTable
 from pipeline.inputs.identity import ADDED_LATER, differences, fingerprint_of, make_identity
+from pipeline.shards.shard_file import ImageClicks, images_of, shard_bytes, shard_key
+from pipeline.shards.shard_table import Shard, ShardTable
 from pipeline.storage.parquet import DamagedObject, read_parquet
 from pipeline.storage.reach import out_of_reach
 from pipeline.storage.store import Store
 
-SHARD = pa.schema(
-    [
-        ("image", pa.string()),
-        ("object", pa.string()),
-        ("category", pa.string()),
-        ("clicks", pa.list_(CLICK)),
-        ("reason", pa.string()),
-        ("message", pa.string()),
-    ]
-)
-# Only in shards with boxes: any other stays what it was, to the byte.
-BOX = "box"
-SHARD_WITH_BOXES = SHARD.append(pa.field(BOX, pa.list_(pa.float64(), 4)))
 UPLOADS_AT_ONCE = 8
 # A run that was begun with an earlier kind of score is finished with it: its masks are the same.
 KNOWN_SCORES = (1, SCORE_VERSION)
@@ -59,26 +52,17 @@ class PlanDamaged(PlanMismatch):
 
 
 @dataclass(frozen=True)
-class ImageClicks:
-    """One image of a shard: its key and its objects, all of them, failed ones included."""
+class PlanReference:
+    """Which plan is meant, for whoever fetches it from the output: where it is, and the digests that it must have."""
 
-    image: str
-    objects: tuple[ObjectClicks, ...]
-
-
-@dataclass(frozen=True)
-class Shard:
-    """What plan.json knows of a shard."""
-
-    index: int
-    images: int
-    objects: int
-    sha256: str
+    root: str
+    fingerprint: str
+    shards_digest: str
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A sealed plan.
+class PlanHead:
+    """A sealed plan without its shards.
 
     Attributes:
         root: key prefix below the output: "" for the first attempt, "attempts/2/" for the next.
@@ -86,30 +70,42 @@ class Plan:
         identity: what decides the masks: click files, images root, settings, backbone, weights, schema version; and
             the categories that the job gave identifiers.
         files: the click files that `file` numbers of clicks refer to.
-        categories: of all objects, sorted; None in a plan of version 0.1, see `planned_categories`.
+        shards_digest: sha256 of what the shards hold: the same job cut into other shards has another.
     """
 
     root: str
     fingerprint: str
     identity: Mapping[str, Any]
     files: Sequence[str]
-    shards: Sequence[Shard]
+    shards_digest: str
+
+    @property
+    def reference(self) -> PlanReference:
+        """What a worker is given of it."""
+        return PlanReference(self.root, self.fingerprint, self.shards_digest)
+
+
+@dataclass(frozen=True)
+class Plan(PlanHead):
+    """A sealed plan.
+
+    Attributes:
+        shards: all of them, in their order.
+        categories: of all objects, sorted; None in a plan of version 0.1, see `planned_categories`.
+    """
+
+    shards: ShardTable
     categories: Sequence[str] | None = None
 
     @property
     def objects(self) -> int:
         """Objects in all shards."""
-        return sum(shard.objects for shard in self.shards)
+        return int(self.shards.objects_before[-1])
 
     @property
     def images(self) -> int:
         """Images in all shards."""
-        return sum(shard.images for shard in self.shards)
-
-    @cached_property
-    def shards_digest(self) -> str:
-        """sha256 of what the shards hold: the same job cut into other shards has another."""
-        return hashlib.sha256("".join(shard.sha256 for shard in self.shards).encode()).hexdigest()
+        return int(self.shards.images_before[-1])
 
 
 def find_or_make_plan(job: Job) -> Plan:
@@ -167,7 +163,7 @@ def planned_images(job: Job, table: ClickTable) -> Iterator[ImageClicks]:
         yield ImageClicks(image, _checked(job, objects))
 
 
-def score_version(plan: Plan) -> int:
+def score_version(plan: PlanHead) -> int:
     """Which kind of scores the masks of a plan have: 1 is stability alone, see m2n2/confidence/built_in.py."""
     return int(plan.identity.get("score_version", ADDED_LATER["score_version"]))
 
@@ -190,20 +186,8 @@ def write_plan(
     images_a_shard: int,
 ) -> Plan:
     """Write the shards, then seal the plan. Returns the plan that is in the store: an earlier seal wins."""
-    shards: list[Shard] = []
     categories: set[str] = set()
-    with ThreadPoolExecutor(UPLOADS_AT_ONCE) as uploads:
-        pending: list[Future[None]] = []
-        for index, members in enumerate(_chunks(images, images_a_shard)):
-            data = _shard_bytes(members)
-            objects = sum(len(member.objects) for member in members)
-            shards.append(Shard(index, len(members), objects, hashlib.sha256(data).hexdigest()))
-            categories.update(each.category for member in members for each in member.objects)
-            pending.append(uploads.submit(store.put, shard_key(root, shards[-1]), data))
-            if len(pending) >= 2 * UPLOADS_AT_ONCE:
-                pending.pop(0).result()
-        for upload in pending:
-            upload.result()
+    shards = ShardTable.of(_write_shards(store, root, images, images_a_shard, categories))
     return seal_plan(store, root, identity, files, sorted(categories), shards)
 
 
@@ -213,33 +197,54 @@ def seal_plan(
     identity: Mapping[str, Any],
     files: Sequence[str],
     categories: Sequence[str],
-    shards: Iterable[Shard],
+    shards: ShardTable,
 ) -> Plan:
     """Seal a plan whose shards are written. Returns the plan that is in the store: an earlier seal wins."""
+    table = shards.to_parquet()
+    digest = hashlib.sha256(table).hexdigest()
+    store.put_new(_table_key(root, digest), table)
     document = {
         "fingerprint": fingerprint_of(identity),
         "identity": identity,
         "files": list(files),
         "categories": list(categories),
-        "shards": [asdict(shard) for shard in shards],
+        "shards": {
+            "sha256": digest,
+            "shards": len(shards),
+            "images": int(shards.images_before[-1]),
+            "objects": int(shards.objects_before[-1]),
+        },
     }
-    store.put_new(f"{root}plan/plan.json", json.dumps(document, indent=1).encode())
+    store.put_new(_seal_key(root), json.dumps(document, indent=1).encode())
     sealed = load_plan(store, root)
     assert sealed is not None, "the plan that was just written is gone"
     return sealed
 
 
 def load_plan(store: Store, root: str = "") -> Plan | None:
-    """The sealed plan below `root`, or None where there is none (shards without a seal do not count)."""
-    try:
-        document = json.loads(store.read(f"{root}plan/plan.json"))
-        shards = tuple(Shard(**shard) for shard in document["shards"])
-        categories = document.get("categories")
-        return Plan(root, document["fingerprint"], document["identity"], document["files"], shards, categories)
-    except FileNotFoundError:
+    """The sealed plan below `root`, or None where there is none (shards without a seal do not count).
+
+    Raises:
+        DamagedObject: what is there is no plan.
+        PlanDamaged: the table of its shards is gone, or is not the one that it was sealed with.
+    """
+    sealed = _read_seal(store, root)
+    if sealed is None:
         return None
-    except (ValueError, TypeError, KeyError) as error:
-        raise DamagedObject(f"{store.url(root)}plan/plan.json: not a plan: {describe(error)}") from error
+    head, shards, categories = sealed
+    if shards is None:
+        key = _table_key(root, head.shards_digest)
+        shards = ShardTable.from_parquet(_as_sealed(store, key, head.shards_digest), store.url(key))
+    return Plan(head.root, head.fingerprint, head.identity, head.files, head.shards_digest, shards, categories)
+
+
+def load_head(store: Store, reference: PlanReference) -> PlanHead:
+    """The plan that is meant, without its shards. Raises PlanDamaged where it is gone or another; DamagedObject."""
+    sealed = _read_seal(store, reference.root)
+    if sealed is None or sealed[0].reference != reference:
+        found = "is gone" if sealed is None else f"is another one now, {sealed[0].fingerprint}"
+        raise PlanDamaged(f"{store.url(_seal_key(reference.root))}: {found}; expected {reference.fingerprint}")
+    return sealed[0]
 
 
 def planned_categories(store: Store, plan: Plan) -> list[str]:
@@ -248,46 +253,86 @@ def planned_categories(store: Store, plan: Plan) -> list[str]:
         return list(plan.categories)
     found: set[str] = set()
     for shard in plan.shards:
-        table = read_parquet(_shard_data(store, plan, shard), store.url(shard_key(plan.root, shard)), ["category"])
-        found.update(table["category"].unique().to_pylist())
+        found.update(_columns(store, plan, shard, ["category"])["category"].unique().to_pylist())
     return sorted(found)
 
 
 def read_shard(store: Store, plan: Plan, index: int) -> list[ImageClicks]:
     """The images of one shard, in the plan's order. Raises PlanDamaged."""
-    data = _shard_data(store, plan, plan.shards[index])
-    images: dict[str, list[ObjectClicks]] = {}
-    for row in read_parquet(data, store.url(shard_key(plan.root, plan.shards[index]))).to_pylist():
-        failure = Failure(row["reason"], row["message"]) if row["reason"] else None
-        box = row.get(BOX)
-        clicks = ObjectClicks(
-            row["image"], row["object"], row["category"], row["clicks"], failure, tuple(box) if box else None
-        )
-        images.setdefault(row["image"], []).append(clicks)
-    return [ImageClicks(image, tuple(objects)) for image, objects in images.items()]
+    return read_images(store, plan, plan.shards[index])
 
 
 def read_names(store: Store, plan: Plan, index: int) -> pa.Table:
     """The columns image and object of one shard, in the plan's order. Raises PlanDamaged."""
-    data, shard = _shard_data(store, plan, plan.shards[index]), plan.shards[index]
-    return read_parquet(data, store.url(shard_key(plan.root, shard)), ["image", "object"])
+    return _columns(store, plan, plan.shards[index], ["image", "object"])
 
 
-def shard_key(root: str, shard: Shard) -> str:
-    """The key of a shard's plan below the output."""
-    return f"{root}plan/shard-{shard.index:05d}-{shard.sha256[:8]}.parquet"
-
-
-def _shard_data(store: Store, plan: Plan, shard: Shard) -> bytes:
+def read_images(store: Store, plan: PlanHead, shard: Shard) -> list[ImageClicks]:
+    """As `read_shard`, for whoever knows the shard and not all of them."""
     key = shard_key(plan.root, shard)
+    return images_of(_as_sealed(store, key, shard.sha256), store.url(key))
+
+
+def _columns(store: Store, plan: PlanHead, shard: Shard, columns: Sequence[str]) -> pa.Table:
+    key = shard_key(plan.root, shard)
+    return read_parquet(_as_sealed(store, key, shard.sha256), store.url(key), columns)
+
+
+def _seal_key(root: str) -> str:
+    return f"{root}plan/plan.json"
+
+
+def _table_key(root: str, digest: str) -> str:
+    return f"{root}plan/shards-{digest[:8]}.parquet"
+
+
+def _read_seal(store: Store, root: str) -> tuple[PlanHead, ShardTable | None, Sequence[str] | None] | None:
+    """A plan's head, its shards where they stand in the seal, and its categories; None where there is no seal."""
+    try:
+        document = json.loads(store.read(_seal_key(root)))
+        listed, shards = document["shards"], None
+        if isinstance(listed, list):
+            shards = ShardTable.of(Shard(**shard) for shard in listed)
+            digest = hashlib.sha256("".join(shard["sha256"] for shard in listed).encode()).hexdigest()
+        else:
+            digest = listed["sha256"]
+        head = PlanHead(root, document["fingerprint"], document["identity"], document["files"], digest)
+        return head, shards, document.get("categories")
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise DamagedObject(f"{store.url(_seal_key(root))}: not a plan: {describe(error)}") from error
+
+
+def _as_sealed(store: Store, key: str, sha256: str) -> bytes:
+    """A file of the plan, which must have this digest. Raises PlanDamaged."""
     try:
         data = store.read(key)
     except FileNotFoundError as error:
         raise PlanDamaged(f"{store.url(key)}: is gone; the plan was sealed with it") from error
     found = hashlib.sha256(data).hexdigest()
-    if found != shard.sha256:
-        raise PlanDamaged(f"{store.url(key)}: sha256 is {found}, the plan was sealed with {shard.sha256}")
+    if found != sha256:
+        raise PlanDamaged(f"{store.url(key)}: sha256 is {found}, the plan was sealed with {sha256}")
     return data
+
+
+def _write_shards(
+    store: Store, root: str, images: Iterable[ImageClicks], images_a_shard: int, categories: set[str]
+) -> Iterator[Shard]:
+    """Put every shard's file, some at once; gives each shard, and adds its categories to those that are known."""
+    with ThreadPoolExecutor(UPLOADS_AT_ONCE) as uploads:
+        pending: deque[Future[None]] = deque()
+        for index, members in enumerate(_chunks(images, images_a_shard)):
+            data = shard_bytes(members)
+            objects = sum(len(member.objects) for member in members)
+            shard = Shard(index, len(members), objects, hashlib.sha256(data).hexdigest())
+            categories.update(each.category for member in members for each in member.objects)
+            pending.append(uploads.submit(store.put, shard_key(root, shard), data))
+            if len(pending) >= 2 * UPLOADS_AT_ONCE:
+                pending.popleft().result()
+            yield shard
+        for upload in pending:
+            upload.result()
 
 
 def _checked(job: Job, objects: Sequence[ObjectClicks]) -> tuple[ObjectClicks, ...]:
@@ -313,24 +358,3 @@ def _chunks(images: Iterable[ImageClicks], size: int) -> Iterator[list[ImageClic
             chunk = []
     if chunk:
         yield chunk
-
-
-def _shard_bytes(images: Sequence[ImageClicks]) -> bytes:
-    rows = [
-        {
-            "image": each.image,
-            "object": each.object,
-            "category": each.category,
-            "clicks": list(each.clicks),
-            "reason": each.failure.reason if each.failure else None,
-            "message": each.failure.message if each.failure else None,
-            BOX: each.box,
-        }
-        for image in images
-        for each in image.objects
-    ]
-    sink = pa.BufferOutputStream()
-    schema = SHARD_WITH_BOXES if any(row[BOX] for row in rows) else SHARD
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, compression="zstd")
-    data: bytes = sink.getvalue().to_pybytes()
-    return data

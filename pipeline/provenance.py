@@ -15,7 +15,7 @@ from typing import Any
 from m2n2 import __version__
 from pipeline.clicks import ObjectClicks
 from pipeline.inputs.identity import ADDED_LATER, fingerprint_of
-from pipeline.plan import Plan
+from pipeline.plan import PlanHead
 
 KEY = "provenance"
 CLICKS_DIGITS = 16
@@ -51,21 +51,21 @@ def clicks_digest(clicks: ObjectClicks) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:CLICKS_DIGITS]
 
 
-def planned_provenance(plan: Plan) -> Provenance:
+def planned_provenance(plan: PlanHead) -> Provenance:
     """What a plan says of the masks that are made for it."""
     identity = ADDED_LATER | dict(plan.identity)
     settings = fingerprint_of({key: identity.get(key) for key in SETTINGS})
     return Provenance(plan.fingerprint, identity["backbone"]["name"], identity["weights"], settings)
 
 
-def part_metadata(plan: Plan) -> dict[str, str]:
+def part_metadata(plan: PlanHead) -> dict[str, str]:
     """What stands in the metadata of a part that this code writes."""
     shared = asdict(replace(planned_provenance(plan), version=__version__))
     del shared["clicks"]
     return {KEY: json.dumps(shared)}
 
 
-def read_provenance(metadata: Mapping[bytes, bytes] | None, plan: Callable[[], Plan]) -> Provenance:
+def read_provenance(metadata: Mapping[bytes, bytes] | None, plan: Callable[[], PlanHead]) -> Provenance:
     """Of a part's metadata; what an older part does not say, its plan does, which is asked for only then."""
     written = (metadata or {}).get(KEY.encode())
     return Provenance(**json.loads(written)) if written else planned_provenance(plan())

@@ -124,7 +124,7 @@ class Fleet:
 
     def give(self, worker: _Worker, task: Task) -> None:
         """Hand a task to a worker from `idle`."""
-        worker.tasks[worker.actor.label.remote(task)] = task
+        worker.tasks[worker.actor.label.remote(task, self._plan.shards[task.shard])] = task
 
     def poll(self, timeout_s: float) -> list[Event]:
         """Wait until something happens, at most `timeout_s`. Raises NoWorkers, ForeignPart, PlanDamaged."""
@@ -218,7 +218,7 @@ class Fleet:
         options: dict[str, Any] = {"num_cpus": workers.cpus, "num_gpus": workers.gpus}
         if given_up := self._nodes.given_up:
             options["label_selector"] = {"ray.io/node-id": f"!in({', '.join(sorted(given_up))})"}
-        actor = LabelerActor.options(**options).remote(self._job, self._plan)
+        actor = LabelerActor.options(**options).remote(self._job, self._plan.reference)
         return _Worker(actor, placing=actor.place.remote(), since_s=time.monotonic())
 
     def _ask_for_progress(self) -> None:

@@ -15,7 +15,8 @@ from pipeline.inputs.click_files import find_click_files
 from pipeline.inputs.click_table import ClickTable
 from pipeline.inputs.identity import differences, make_identity
 from pipeline.parts import finished_shards
-from pipeline.plan import ImageClicks, Plan, as_planned, planned_images, shard_size
+from pipeline.plan import Plan, as_planned, planned_images, shard_size
+from pipeline.shards.shard_file import ImageClicks
 from pipeline.storage.store import Store
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pipeline.config import Job
 from pipeline.failure import BadImage, Failure
 from pipeline.parts import Size
-from pipeline.plan import ImageClicks
+from pipeline.shards.shard_file import ImageClicks
 from pipeline.worker.clicks_on_image import placed_on
 from pipeline.worker.images import decode_image, decoded_bytes, fetch_image
 

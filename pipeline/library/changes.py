@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.clicks import ObjectClicks
 from pipeline.image_key import normal_key, outside_root
 from pipeline.library.index import Known
-from pipeline.plan import ImageClicks
+from pipeline.shards.shard_file import ImageClicks
 from pipeline.storage.store import Store
 
 Kind = Literal["new", "changed", "retried", "restored", "removed", "unchanged", "given_up"]

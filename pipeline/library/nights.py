@@ -36,7 +36,8 @@ from pipeline.library.report import (
     write_report,
 )
 from pipeline.library.settle import Diff, count_retried, settle
-from pipeline.plan import ImageClicks, Plan, as_planned, load_plan, planned_images, shard_size, write_plan
+from pipeline.plan import Plan, as_planned, load_plan, planned_images, shard_size, write_plan
+from pipeline.shards.shard_file import ImageClicks
 from pipeline.storage.retry import StoreUnavailable
 from pipeline.storage.store import Entry, Store
 

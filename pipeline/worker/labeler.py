@@ -24,7 +24,8 @@ from m2n2.prompt import Prompt
 from pipeline.config import Job
 from pipeline.interventions import skipped_images, without_skipped
 from pipeline.parts import Row, Size, commit_part, committed_reasons
-from pipeline.plan import Plan, read_shard
+from pipeline.plan import PlanHead, PlanReference, load_head, read_images
+from pipeline.shards.shard_table import Shard
 from pipeline.tasks import Doubt, Place, Progress, Task, TaskReport
 from pipeline.worker.clicks_on_image import doubts_about, placed_on
 from pipeline.worker.model import load_model
@@ -46,13 +47,14 @@ log = logging.getLogger("m2n2.labeler")
 class Labeler:
     """Loads the model once, then labels shards. Made an actor, replaced and fed by pipeline/driver/fleet.py."""
 
-    def __init__(self, job: Job, plan: Plan) -> None:
-        self._job, self._plan, self._store = job, plan, job.output_store
+    def __init__(self, job: Job, plan: PlanReference) -> None:
+        self._job, self._reference, self._store = job, plan, job.output_store
         self._device = threading.Lock()
         self._progress = Progress()
         self._work = WorkUnderWay()
         self._refiners = ThreadPoolExecutor(REFINED_AT_ONCE, thread_name_prefix="refine")
         self._backbone: Any = None
+        self._plan: PlanHead
 
     @ray.method(concurrency_group="control")
     def place(self) -> Place:
@@ -62,14 +64,21 @@ class Labeler:
 
     @ray.method(concurrency_group="device")
     def load(self, old_pids: Sequence[int]) -> dict[str, Any]:
-        """Load and check the model, once the dead workers of this node (`old_pids`) have freed their memory.
+        """Load the head of the plan, load the model and check it, once the dead workers of this node have freed memory.
+
+        Args:
+            old_pids: these workers.
 
         Returns:
             What the self-check says: device, dtype, memory, seconds.
+
+        Raises:
+            PlanDamaged: the plan is gone, or another one stands there now.
         """
         _wait_for_exit(old_pids)
         self._job.image_source.check()
         self._store.check()
+        self._plan = load_head(self._store, self._reference)
         from m2n2.backbones.check import check_backbone
         from m2n2.warm_up import warm_up
 
@@ -79,8 +88,10 @@ class Labeler:
         return asdict(check_backbone(self._backbone, self._job.backbone.dtype))
 
     @ray.method(concurrency_group="device")
-    def label(self, task: Task) -> TaskReport:
+    def label(self, task: Task, shard: Shard) -> TaskReport:
         """Label a shard and commit its part, or label a piece of it and return the rows.
+
+        `shard` is what the plan knows of the task's shard: what stands in it is fetched, and held against its digest.
 
         A shard that has its part by now, from another driver or from before an answer was lost, is not labelled again.
 
@@ -89,10 +100,9 @@ class Labeler:
             PlanDamaged, ForeignPart: the output is not in order; the run has to stop.
         """
         if task.whole and (reasons := committed_reasons(self._store, self._plan, task.shard)) is not None:
-            images_done = self._plan.shards[task.shard].images
-            return TaskReport(task, images_done, reasons.total(), _failed_only(reasons), 0.0, None)
+            return TaskReport(task, shard.images, reasons.total(), _failed_only(reasons), 0.0, None)
         skipped = skipped_images(self._store)
-        planned = read_shard(self._store, self._plan, task.shard)[task.first : task.stop]
+        planned = read_images(self._store, self._plan, shard)[task.first : task.stop]
         images = [without_skipped(image, skipped) for image in planned]
         budget, decoding = self._job.limits.prefetch_bytes // 2, partial(self._work.image_of, task)
         with Prefetch(images, self._job, budget, decoding) as prefetch, self._device:

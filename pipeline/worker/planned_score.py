@@ -7,10 +7,10 @@ from collections.abc import Callable
 from m2n2.confidence.built_in import BUILT_IN
 from m2n2.confidence.calibration import parse_calibration
 from m2n2.confidence.evidence import Evidence
-from pipeline.plan import Plan, score_version
+from pipeline.plan import PlanHead, score_version
 
 
-def score_of(plan: Plan) -> Callable[[Evidence], float]:
+def score_of(plan: PlanHead) -> Callable[[Evidence], float]:
     """Makes a mask's score of its evidence."""
     if score_version(plan) == 1:
         return lambda evidence: evidence.stability

@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.config import Job
 from pipeline.containers.source import read_together
 from pipeline.failure import BadImage, Failure
-from pipeline.plan import ImageClicks
+from pipeline.shards.shard_file import ImageClicks
 from pipeline.worker.images import decode_image, decoded_bytes, exif_orientation, fetch_image
 
 FETCH_THREADS = 8

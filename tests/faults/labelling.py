@@ -120,10 +120,10 @@ class Labelling:
 
         job = parse_job(self._job() | dict(self.overrides), "job")
         plan = find_or_make_plan(job)
-        worker = Labeler(job, plan)
+        worker = Labeler(job, plan.reference)
         worker.load([])
         for shard in plan.shards:
-            worker.label(Task(shard.index))
+            worker.label(Task(shard.index), shard)
         assert run(job).outcome == "complete"
 
     def parts(self) -> list[str]:

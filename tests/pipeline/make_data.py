@@ -11,10 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from pipeline.plan import Plan
+from pipeline.shards.shard_table import ShardTable
 from pipeline.storage.store import Store
 
 DISCS = [((30, 30), (220, 40, 40)), ((66, 44), (40, 60, 220))]  # centre (x, y), colour
 RADIUS = 14
+EMPTY_PLAN = Plan("", "", {}, (), "", ShardTable.of(()))  # where only what is done with its tasks counts
 
 
 def picture(width: int = 96, height: int = 72) -> np.ndarray:

@@ -12,8 +12,8 @@ from pipeline.driver import run as run_module
 from pipeline.driver.dispatch import Dispatcher
 from pipeline.driver.events import Event, Lost
 from pipeline.driver.run import CRASHES_IN_A_ROW, RunAborted, _Labelling
-from pipeline.plan import Plan
 from pipeline.tasks import Progress
+from tests.pipeline.make_data import EMPTY_PLAN
 
 WORKERS = 64
 
@@ -39,7 +39,7 @@ def die(fleet: FleetOf, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
     job = parse_job({"images": "a", "clicks": "b", "output": "c"}, "job")
     heartbeat: Any = type("Silent", (), {"update": lambda *_: None})()
     dispatcher = Dispatcher([(shard, 4096) for shard in range(times)])
-    plan = Plan("", "", {}, (), ())
+    plan = EMPTY_PLAN
     any_fleet: Any = fleet
     labelling = _Labelling(job, plan, dispatcher, any_fleet, heartbeat, lambda snapshot: None)
     labelling._take_in([])

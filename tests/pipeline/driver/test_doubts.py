@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from pipeline.driver.doubts import Doubts, read_doubts, warnings, why_doubtful, 
 from pipeline.driver.events import Done
 from pipeline.driver.progress import Heartbeat
 from pipeline.driver.run import RunAborted, _Labelling
-from pipeline.plan import Plan
 from pipeline.storage.store import Store
 from pipeline.tasks import Doubt, Progress, Task, TaskReport
+from tests.pipeline.make_data import EMPTY_PLAN
 
 
 def job(**changes: Any) -> Job:
@@ -80,7 +81,7 @@ class FleetThatFinds:
 def test_the_run_stops_while_it_fetches_and_the_next_driver_goes_on_counting(tmp_path: Path) -> None:
     limits = {"min_objects_before_abort": 50}
     doubtful = job(output=str(tmp_path), limits=limits)
-    plan = Plan("", "abc", {}, (), ())
+    plan = replace(EMPTY_PLAN, fingerprint="abc")
 
     def label(of: Job, shards: int, turned: int) -> None:
         any_fleet: Any = FleetThatFinds()

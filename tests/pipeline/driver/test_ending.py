@@ -57,11 +57,12 @@ def test_a_run_that_another_driver_planned_anew_stops(
     job: Job, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = job.model_copy(update={"output": str(tmp_path / "other"), "shard_images": 3})
-    find_or_make_plan(other)
+    others = find_or_make_plan(other)
 
     def overwritten(plan: Plan) -> None:
         make_parts(job.output_store, plan)
-        job.output_store.put("plan/plan.json", other.output_store.read("plan/plan.json"))
+        for key in (f"plan/shards-{others.shards_digest[:8]}.parquet", "plan/plan.json"):
+            job.output_store.put(key, other.output_store.read(key))
 
     instead_of_labelling(monkeypatch, overwritten)
     result = run(job, plan=plan)

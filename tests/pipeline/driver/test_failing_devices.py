@@ -14,12 +14,11 @@ from pipeline.driver.fleet import Fleet, _Worker
 from pipeline.driver.nodes import FAILURES_ALLOWED
 from pipeline.driver.run import _Labelling
 from pipeline.driver.suspicions import Suspicions
-from pipeline.plan import Plan
 from pipeline.tasks import Place, Progress, Task
 from pipeline.worker.device import DeviceFailed
+from tests.pipeline.make_data import EMPTY_PLAN
 
 JOB = parse_job({"images": "a", "clicks": "b", "output": "c"}, "job")
-PLAN = Plan("", "", {}, (), ())
 BROKEN = Place("id-broken", "gpu-07", 7)
 
 
@@ -32,7 +31,7 @@ def fleet(monkeypatch: pytest.MonkeyPatch) -> Fleet:
 
     monkeypatch.setattr("ray.get", answer)
     monkeypatch.setattr("ray.kill", lambda actor: None)
-    return Fleet(JOB, PLAN)
+    return Fleet(JOB, EMPTY_PLAN)
 
 
 def lose_a_device(fleet: Fleet, tasks: list[Task], stale: Task | None = None) -> Lost:
@@ -54,7 +53,7 @@ def test_the_fleet_says_which_task_it_was_and_where(fleet: Fleet) -> None:
 
 def labelling_of(dispatcher: Dispatcher, fleet: Fleet) -> _Labelling:
     heartbeat: Any = type("Silent", (), {"update": lambda *_: None})()
-    return _Labelling(JOB, PLAN, dispatcher, fleet, heartbeat, lambda snapshot: None)
+    return _Labelling(JOB, EMPTY_PLAN, dispatcher, fleet, heartbeat, lambda snapshot: None)
 
 
 def test_a_node_whose_devices_fail_is_given_up_and_no_image_is_suspected(fleet: Fleet) -> None:

@@ -7,8 +7,8 @@ import pytest
 from pipeline.config import parse_job
 from pipeline.driver.events import Lost
 from pipeline.driver.fleet import Fleet, _Worker
-from pipeline.plan import Plan
 from pipeline.tasks import Place, Progress, Task
+from tests.pipeline.make_data import EMPTY_PLAN
 
 JOB = parse_job({"images": "a", "clicks": "b", "output": "c", "limits": {"image_timeout_s": 60}}, "job")
 
@@ -20,7 +20,7 @@ def test_a_dense_image_may_take_longer(
     monkeypatch: pytest.MonkeyPatch, size: float, seconds: float, stuck: bool
 ) -> None:
     monkeypatch.setattr("ray.kill", lambda actor: None)
-    fleet = Fleet(JOB, Plan("", "", {}, (), ()))
+    fleet = Fleet(JOB, EMPTY_PLAN)
     progress = Progress(running=Task(0), slowest=Task(0), slowest_s=seconds, slowest_size=size)
     fleet._workers.append(_Worker(None, None, 0.0, place=Place("id", "gpu-07", 7), ready=True, progress=progress))
     events = fleet._stuck()

@@ -12,8 +12,8 @@ import pytest
 from pipeline.config import parse_job
 from pipeline.driver.dispatch import IMAGES_IN_PIECES, Dispatcher
 from pipeline.driver.fleet import TASKS_IN_FLIGHT, Fleet, _Worker
-from pipeline.plan import Plan
 from pipeline.tasks import Task
+from tests.pipeline.make_data import EMPTY_PLAN
 
 WORKERS = 16
 START_S = 1.0  # of a task whose first image could not be fetched while another was running
@@ -137,7 +137,7 @@ def test_idle_workers_are_released_and_not_started_again(monkeypatch: pytest.Mon
     monkeypatch.setattr(Fleet, "_look_around", lambda self, at_once=False: None)
     monkeypatch.setattr(Fleet, "_start", lambda self: _Worker("new", None, 0.0))
     workers = {"workers": {"count": 4, "gpus": 0}}
-    fleet = Fleet(parse_job({"images": "a", "clicks": "b", "output": "c"} | workers, "job"), Plan("", "", {}, (), ()))
+    fleet = Fleet(parse_job({"images": "a", "clicks": "b", "output": "c"} | workers, "job"), EMPTY_PLAN)
     busy = _Worker("busy", None, 0.0, ready=True, tasks={object(): Task(0)})
     doubtful = _Worker("doubtful", None, 0.0, unreachable=[Task(1)])
     fleet._workers = [busy, _Worker("idle", None, 0.0, ready=True), doubtful, _Worker("loading", None, 0.0)]

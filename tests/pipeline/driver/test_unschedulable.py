@@ -12,7 +12,7 @@ from pipeline.driver.fleet import Fleet
 from pipeline.driver.nodes import NoWorkers
 from pipeline.driver.room import Room, find_room
 from pipeline.driver.waiting import why_unschedulable
-from pipeline.plan import Plan
+from tests.pipeline.make_data import EMPTY_PLAN
 
 JOB = parse_job({"images": "a", "clicks": "b", "output": "c", "workers": {"count": 4, "gpus": 1, "cpus": 7}}, "job")
 HEAD = {"NodeID": "head", "Alive": True, "Resources": {"CPU": 8.0}}
@@ -27,7 +27,7 @@ class Cluster:
         monkeypatch.setattr("ray.nodes", lambda: self.nodes)
         monkeypatch.setattr(module.time, "monotonic", lambda: self.now_s)
         monkeypatch.setattr(Fleet, "_start", lambda fleet: module._Worker(None, None, since_s=self.now_s))
-        self.fleet = Fleet(JOB, Plan("", "", {}, (), ()))
+        self.fleet = Fleet(JOB, EMPTY_PLAN)
 
     def keep_until(self, end_s: float) -> None:
         """The driver's loop, every ten seconds."""

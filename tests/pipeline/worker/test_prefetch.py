@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.clicks import ObjectClicks
 from pipeline.config import Job, parse_job
-from pipeline.plan import ImageClicks
+from pipeline.shards.shard_file import ImageClicks
 from pipeline.storage.retry import StoreUnavailable
 from pipeline.worker import prefetch as prefetch_module
 from pipeline.worker.prefetch import Prefetch
