@@ -79,7 +79,11 @@ class _Worker:
 
 
 class Fleet:
-    """Keeps as many workers as the job asks for, or as the cluster has room for, and turns what happens to events."""
+    """Keeps as many workers as the job asks for, or as the cluster has room for, and turns what happens to events.
+
+    Attributes:
+        wanted_workers: how many would have something to do, of those that the job asks for or that there is room for.
+    """
 
     def __init__(self, job: Job, plan: Plan) -> None:
         self._job, self._plan = job, plan
@@ -89,6 +93,7 @@ class Fleet:
         self._room, self._counted_s = Room(), -math.inf
         self._room_seen_s = time.monotonic()
         self._finished = Progress()
+        self.wanted_workers = 0
 
     def keep(self, tasks_waiting: int) -> None:
         """Make workers until there are as many as wanted; never more than have a task or can get one.
@@ -106,7 +111,8 @@ class Fleet:
                 self._nodes.fail()
             return
         useful = sum(worker.needed for worker in self._workers) + tasks_waiting
-        while len(self._workers) < min(self._wanted(), useful):
+        self.wanted_workers = min(self._wanted(), useful)
+        while len(self._workers) < self.wanted_workers:
             self._workers.append(self._start())
 
     def release_idle(self) -> None:

@@ -38,6 +38,7 @@ class Snapshot:
     Attributes:
         images_before: what earlier drivers did.
         workers: those that have their model.
+        wanted: how many would have something to do, of those that the job asks for or that there is room for.
         waiting: why there are none, for people; empty where there are.
         suspicions: what the next driver should know.
         doubts: what looks wrong although nothing failed; None where that is not counted.
@@ -51,6 +52,7 @@ class Snapshot:
     shards_total: int
     shards_left: int
     workers: int = 0
+    wanted: int = 0
     waiting: str = ""
     suspicions: Suspicions = field(default_factory=Suspicions)
     doubts: Doubts | None = None
@@ -123,6 +125,7 @@ class Heartbeat:
             "images_per_s": round(snapshot.images_per_s, 3),
             "left_s": snapshot.left_s,
             "workers": snapshot.workers,
+            "wanted": snapshot.wanted,
             "waiting": snapshot.waiting,
         }
         try:

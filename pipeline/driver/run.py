@@ -23,6 +23,7 @@ from pipeline.driver.events import Done, Event, Lost, Unavailable
 from pipeline.driver.fleet import Fleet
 from pipeline.driver.nodes import NoWorkers
 from pipeline.driver.progress import Heartbeat, Snapshot
+from pipeline.driver.seeing.metrics import RunMetrics
 from pipeline.driver.seeing.post_mortem import PostMortems
 from pipeline.driver.stages import plus_stages, read_stages
 from pipeline.driver.suspicions import read_suspicions
@@ -150,9 +151,11 @@ def _label(
             Heartbeat(job.output_store, plan.fingerprint) as heartbeat,
             PostMortems(job.output_store) as deaths,
             ManifestsDuringRun(job.output_store, plan, done) as manifests,
+            RunMetrics(job.output) as metrics,
         ):
             dispatcher = Dispatcher(todo, read_suspicions(job.output_store, plan.fingerprint))
-            _Labelling(job, plan, dispatcher, fleet, heartbeat, on_progress, deaths.add, manifests.add).work(stop)
+            loop = _Labelling(job, plan, dispatcher, fleet, heartbeat, metrics, on_progress, deaths.add, manifests.add)
+            loop.work(stop)
     finally:
         fleet.close()
 
@@ -167,14 +170,15 @@ class _Labelling:
         dispatcher: Dispatcher,
         fleet: Fleet,
         heartbeat: Heartbeat,
+        metrics: RunMetrics,
         on_progress: Callable[[Snapshot], None],
         keep_loss: Callable[[Lost], None] = lambda lost: None,
         on_part: Callable[[int], None] = lambda shard: None,
     ) -> None:
         self._job, self._plan, self._store = job, plan, job.output_store
         self._dispatcher, self._fleet = dispatcher, fleet
-        self._heartbeat, self._on_progress, self._keep_loss = heartbeat, on_progress, keep_loss
-        self._on_part = on_part
+        self._heartbeat, self._metrics, self._on_part = heartbeat, metrics, on_part
+        self._on_progress, self._keep_loss = on_progress, keep_loss
         self._reported = Snapshot.begin(plan, dispatcher.shards_left, dispatcher.images_left)
         self._objects = 0
         self._failed: Counter[str] = Counter()
@@ -220,6 +224,7 @@ class _Labelling:
             elif isinstance(event, Unavailable):
                 log.warning("storage unavailable shard=%d: %s", event.task.shard, event.message)
                 self._storage_failed = True
+                self._metrics.unavailable()
                 self._dispatcher.unavailable(event.task, time.monotonic())
             else:
                 self._lost(event)
@@ -227,6 +232,7 @@ class _Labelling:
             self._reported,
             shards_left=self._dispatcher.shards_left,
             workers=self._fleet.ready_workers,
+            wanted=self._fleet.wanted_workers,
             waiting=self._fleet.waiting(),
             suspicions=self._dispatcher.suspicions(),
             doubts=self._doubts,
@@ -241,6 +247,7 @@ class _Labelling:
         self._most_workers = max(self._most_workers, snapshot.workers)
         self._reported = snapshot
         self._heartbeat.update(snapshot)
+        self._metrics.update(snapshot.shards_left, snapshot.workers, snapshot.wanted)
         self._on_progress(snapshot)
 
     def _done(self, event: Done) -> None:
@@ -262,6 +269,7 @@ class _Labelling:
 
     def _lost(self, event: Lost) -> None:
         self._keep_loss(event)
+        self._metrics.lost(event)
         crashed = event.running is not None and event.cause in ("crash", "stuck")
         for task in event.others:
             self._dispatcher.given_back(task, suspect=crashed)

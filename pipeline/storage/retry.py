@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from pipeline.describe import describe, without_credentials
 from pipeline.storage.refusals import UnusableStorage
+from pipeline.storage.traffic import count
 
 Result = TypeVar("Result")
 
@@ -94,6 +95,7 @@ def retried(
                 if plain := _in_plain_terms(error):
                     raise plain from error
                 raise
+            count(errors=1)
             failing_s = time.monotonic() - began
             last = failing_s + pause_s > give_up_s
             found = f"{without_credentials(name)}: {_with_code(error)}"

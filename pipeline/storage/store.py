@@ -27,6 +27,7 @@ from pipeline.storage.random_access import RandomAccess
 from pipeline.storage.refusals import UnusableStorage
 from pipeline.storage.retry import retried, s3_code
 from pipeline.storage.s3_pages import is_s3, s3_objects
+from pipeline.storage.traffic import count
 from pipeline.storage.witness import Trial, remember
 
 Result = TypeVar("Result")
@@ -262,6 +263,7 @@ class Store:
             if s3_code(error) in EMPTY_RANGE_CODES:  # the first bytes of an object that has none
                 return b""
             raise
+        count(bytes_read=len(data))
         return data
 
     def _locate(self, key: str) -> tuple[Any, str]:

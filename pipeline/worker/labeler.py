@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
-from ray.util import metrics
 
 from m2n2.prompt import Prompt
 from pipeline.config import Job
@@ -28,6 +27,7 @@ from pipeline.plan import PlanHead, PlanReference, load_head, read_images
 from pipeline.shards.shard_table import Shard
 from pipeline.tasks import Doubt, Place, Progress, Task, TaskReport
 from pipeline.worker.clicks_on_image import doubts_about, placed_on
+from pipeline.worker.metrics import StorageMetrics, WorkerMetrics
 from pipeline.worker.model import load_model
 from pipeline.worker.planned_score import score_of
 from pipeline.worker.prefetch import Fetched, Prefetch
@@ -53,6 +53,7 @@ class Labeler:
         self._progress = Progress()
         self._work = WorkUnderWay()
         self._refiners = ThreadPoolExecutor(REFINED_AT_ONCE, thread_name_prefix="refine")
+        self._storage_metrics = StorageMetrics()
         self._backbone: Any = None
         self._plan: PlanHead
 
@@ -83,7 +84,7 @@ class Labeler:
         from m2n2.warm_up import warm_up
 
         self._backbone = load_model(self._job)
-        self._metrics = _Metrics()
+        self._metrics = WorkerMetrics()
         warm_up(self._job.settings)  # in the first image's time it would count as that image's
         return asdict(check_backbone(self._backbone, self._job.backbone.dtype))
 
@@ -117,6 +118,7 @@ class Labeler:
         if task.whole:
             commit_part(self._store, self._plan, task.shard, images, rows)
         stages["write"] = time.monotonic() - began_to_write
+        self._metrics.task_done(stages)
         reasons = Counter(row["error"]["reason"] if "error" in row else None for row in rows)
         return TaskReport(
             *(task, len(images), len(rows), _failed_only(reasons), time.monotonic() - started),
@@ -128,7 +130,8 @@ class Labeler:
 
     @ray.method(concurrency_group="control")
     def progress(self) -> Progress:
-        """Answers also while the device works."""
+        """Answers also while the device works, or storage does not answer."""
+        self._storage_metrics.update()
         slowest, slowest_s, size = self._work.longest()
         return replace(self._progress, slowest=slowest, slowest_s=slowest_s, slowest_size=size)
 
@@ -209,29 +212,6 @@ class Labeler:
         scene.advance([point for prompt in prompts for point in prompt.points])
         scene.release_operator()
         return scene
-
-
-class _Metrics:
-    """Prometheus metrics, served by Ray's own endpoint."""
-
-    def __init__(self) -> None:
-        self._images = metrics.Counter("m2n2_images_done", description="Images labelled or failed")
-        self._objects = metrics.Counter("m2n2_objects_done", description="Objects labelled")
-        self._failed = metrics.Counter("m2n2_objects_failed", description="Objects failed", tag_keys=("reason",))
-        self._seconds = metrics.Histogram(
-            "m2n2_image_seconds",
-            description="Device and CPU seconds an image",
-            boundaries=[0.1, 0.3, 1, 3, 10, 30, 100],
-        )
-
-    def image_done(self, rows: Sequence[Row]) -> None:
-        self._images.inc()
-        self._seconds.observe(sum(row["seconds"] for row in rows))
-        for row in rows:
-            if "error" in row:
-                self._failed.inc(tags={"reason": row["error"]["reason"]})
-            else:
-                self._objects.inc()
 
 
 def _size(fetched: Fetched) -> float:

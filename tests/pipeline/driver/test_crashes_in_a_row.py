@@ -12,6 +12,7 @@ from pipeline.driver import run as run_module
 from pipeline.driver.dispatch import Dispatcher
 from pipeline.driver.events import Event, Lost
 from pipeline.driver.run import CRASHES_IN_A_ROW, RunAborted, _Labelling
+from pipeline.driver.seeing.metrics import RunMetrics
 from pipeline.tasks import Progress
 from tests.pipeline.make_data import EMPTY_PLAN
 
@@ -22,7 +23,8 @@ class FleetOf:
     """Stands for a fleet whose every worker dies on its task; `images` are finished between two deaths."""
 
     def __init__(self, workers: int, images: int) -> None:
-        self.ready_workers, self._images, self._done = workers, images, 0
+        self.ready_workers = self.wanted_workers = workers
+        self._images, self._done = images, 0
         self.crashes = 0
 
     def waiting(self) -> str:
@@ -41,7 +43,7 @@ def die(fleet: FleetOf, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
     dispatcher = Dispatcher([(shard, 4096) for shard in range(times)])
     plan = EMPTY_PLAN
     any_fleet: Any = fleet
-    labelling = _Labelling(job, plan, dispatcher, any_fleet, heartbeat, lambda snapshot: None)
+    labelling = _Labelling(job, plan, dispatcher, any_fleet, heartbeat, RunMetrics("labels"), lambda snapshot: None)
     labelling._take_in([])
     for _ in range(times):
         task = dispatcher.next([], 0.0)

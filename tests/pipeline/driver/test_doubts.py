@@ -14,6 +14,7 @@ from pipeline.driver.doubts import Doubts, read_doubts, warnings, why_doubtful, 
 from pipeline.driver.events import Done
 from pipeline.driver.progress import Heartbeat
 from pipeline.driver.run import RunAborted, _Labelling
+from pipeline.driver.seeing.metrics import RunMetrics
 from pipeline.storage.store import Store
 from pipeline.tasks import Doubt, Progress, Task, TaskReport
 from tests.pipeline.make_data import EMPTY_PLAN
@@ -69,7 +70,7 @@ def test_clicks_all_in_one_quarter_are_a_warning_with_numbers() -> None:
 class FleetThatFinds:
     """Stands for a fleet whose every shard of ten images has `turned` that a viewer would turn."""
 
-    ready_workers = 1
+    ready_workers = wanted_workers = 1
 
     def waiting(self) -> str:
         return ""
@@ -87,7 +88,9 @@ def test_the_run_stops_while_it_fetches_and_the_next_driver_goes_on_counting(tmp
         any_fleet: Any = FleetThatFinds()
         with Heartbeat(of.output_store, "abc") as heartbeat:
             dispatcher = Dispatcher([(shard, 10) for shard in range(99)])
-            labelling = _Labelling(of, plan, dispatcher, any_fleet, heartbeat, lambda snapshot: None)
+            labelling = _Labelling(
+                of, plan, dispatcher, any_fleet, heartbeat, RunMetrics("labels"), lambda snapshot: None
+            )
             for _ in range(shards):
                 task = dispatcher.next([], 0.0)
                 assert task is not None

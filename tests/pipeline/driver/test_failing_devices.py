@@ -13,6 +13,7 @@ from pipeline.driver.events import Lost
 from pipeline.driver.fleet import Fleet, _Worker
 from pipeline.driver.nodes import FAILURES_ALLOWED
 from pipeline.driver.run import _Labelling
+from pipeline.driver.seeing.metrics import RunMetrics
 from pipeline.driver.suspicions import Suspicions
 from pipeline.tasks import Place, Progress, Task
 from pipeline.worker.device import DeviceFailed
@@ -53,7 +54,7 @@ def test_the_fleet_says_which_task_it_was_and_where(fleet: Fleet) -> None:
 
 def labelling_of(dispatcher: Dispatcher, fleet: Fleet) -> _Labelling:
     heartbeat: Any = type("Silent", (), {"update": lambda *_: None})()
-    return _Labelling(JOB, EMPTY_PLAN, dispatcher, fleet, heartbeat, lambda snapshot: None)
+    return _Labelling(JOB, EMPTY_PLAN, dispatcher, fleet, heartbeat, RunMetrics("labels"), lambda snapshot: None)
 
 
 def test_a_node_whose_devices_fail_is_given_up_and_no_image_is_suspected(fleet: Fleet) -> None:
