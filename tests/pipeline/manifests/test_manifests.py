@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,10 @@ from pipeline.manifests.during_run import ManifestsDuringRun
 from pipeline.manifests.freeze import _spans
 from pipeline.manifests.manifest import manifest_key, write_manifests
 from pipeline.parts import ForeignPart, part_key
-from pipeline.plan import Plan, Shard, find_or_make_plan
+from pipeline.plan import Plan, find_or_make_plan
+from pipeline.shards.shard_table import Shard, ShardTable
 from pipeline.storage.store import Entry, Store
-from tests.pipeline.make_data import put_dataset
+from tests.pipeline.make_data import EMPTY_PLAN, put_dataset
 from tests.pipeline.make_parts import make_part, make_parts
 
 FAILED = ("0001.png", "0002.png", "0005.png")
@@ -161,8 +163,7 @@ def test_status_asks_nothing_about_parts_that_manifests_cover(
 
 def test_what_follows_in_a_listing_is_asked_for_at_once_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifest, "SHARDS_A_MANIFEST", 1000)
-    shards = tuple(Shard(number, 1, 1, "") for number in range(101_500))
-    plan = Plan("", "", {}, [], shards)
+    plan = replace(EMPTY_PLAN, shards=ShardTable.of(Shard(number, 1, 1, "0" * 64) for number in range(101_500)))
     covered = set(range(97)) | {98}
     assert list(_spans(plan, covered)) == [(97_000, 97_999), (99_000, 99_999), (100_000, 101_499)]
 
