@@ -68,9 +68,20 @@ class Progress:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a worker runs; `log_files` are those of that node which its standard output and errors go to."""
+    """Where a worker runs.
+
+    Attributes:
+        log_files: those of that node which its standard output and errors go to.
+        gpu: which of the node's it was given, as Ray counts them, such as "3"; empty where it has none.
+    """
 
     node_id: str
     host: str
     pid: int
     log_files: tuple[str, ...] = ()
+    gpu: str = ""
+
+    @property
+    def device(self) -> str:
+        """What tells the worker's device from all others of the cluster."""
+        return f"{self.node_id}/{self.gpu}"

@@ -3,7 +3,7 @@
 A worker that dies or is stuck counts against the task that was running. From then on that task runs alone on its
 worker, so that the next blame is certain. After two such losses a shard is taken apart, half by half, down to the image
 that does it; that image's objects become error rows and its neighbours get their masks. Storage that does not answer
-and nodes that go away count against nobody. A device that fails counts against its node, and the task is done on
+and nodes that go away count against nobody. A device that fails counts against itself, and the task is done on
 another; only a task under which a second device fails is a suspect. What is known of suspects outlives the driver
 (suspicions.py).
 
@@ -41,7 +41,7 @@ class _Waiting:
     alone: bool = False
     pauses: int = 0
     not_before_s: float = 0.0
-    devices_failed_on: frozenset[str] = frozenset()
+    failed_devices: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -90,16 +90,16 @@ class Dispatcher:
         self,
         in_flight: Sequence[Task],
         now_s: float,
-        node: str = "",
-        nodes: Collection[str] = (),
+        device: str = "",
+        devices: Collection[str] = (),
         workers: int = 1,
         draining: bool = False,
     ) -> Task | None:
         """A task for a worker that has `in_flight` already, or None. Suspects share a worker with nobody.
 
         Args:
-            node: where the worker is.
-            nodes: where workers are that can take tasks: where one device failed under a task, another gets it.
+            device: the worker's.
+            devices: of all workers that can take tasks: where one failed under a task, another gets it.
             workers: how many can take tasks: where no more tasks wait, this is the tail.
             draining: the run is to stop: only pieces of shards that others have begun, or all of these would be lost.
         """
@@ -109,7 +109,7 @@ class Dispatcher:
         if any(self._running[task].alone for task in in_flight):
             return None
         for waiting in self._waiting:
-            if node in waiting.devices_failed_on and set(nodes) - waiting.devices_failed_on:
+            if device in waiting.failed_devices and set(devices) - waiting.failed_devices:
                 continue
             if draining and (waiting.task.whole or waiting.alone):
                 continue
@@ -131,15 +131,15 @@ class Dispatcher:
         self._apart[task.shard].rows += rows or []
         return self._piece_closed(task.shard)
 
-    def spared(self, task: Task, node: str) -> bool:
-        """The device of a worker on this node failed while this task was running: is it spared for that?
+    def spared(self, task: Task, device: str) -> bool:
+        """A worker's device failed while this task was running: is the task spared for that?
 
         The first time it is, and goes to the end of the queue, so that other tasks show meanwhile what the device is
         worth. The next time not: the caller has to count a crash.
         """
         waiting = self._running[task]
-        first_time = not waiting.devices_failed_on
-        waiting.devices_failed_on |= {node}
+        first_time = not waiting.failed_devices
+        waiting.failed_devices |= {device}
         if first_time:
             self._waiting.append(self._running.pop(task))
         return first_time

@@ -67,6 +67,11 @@ class _Worker:
         return self.place.node_id if self.place else ""
 
     @property
+    def device(self) -> str:
+        """What tells its device from all others; empty before it has a place."""
+        return self.place.device if self.place else ""
+
+    @property
     def needed(self) -> bool:
         """Whether it has tasks, of which it may not be known what became of them."""
         return bool(self.tasks or self.unreachable)
@@ -154,9 +159,9 @@ class Fleet:
         self._nodes.device_failed(place, message)
 
     @property
-    def nodes(self) -> frozenset[str]:
-        """Ids of the nodes with workers that can take tasks."""
-        return frozenset(worker.node for worker in self._workers if worker.ready)
+    def devices(self) -> frozenset[str]:
+        """Of the workers that can take tasks."""
+        return frozenset(worker.device for worker in self._workers if worker.ready)
 
     @property
     def ready_workers(self) -> int:

@@ -2,14 +2,17 @@
 
 A broken GPU, damaged weights on one disk, a package that one image of the workers lacks: each is the fault of one node,
 and the others go on without it. So is a device that fails after its worker was ready, although the next worker starts
-well: such failures count until a task is finished there. The run ends when no node is left. No Ray here.
+well: such failures count until a task is finished on it, whatever the node's other devices do. Ray cannot be told to
+leave out one device, so no worker starts on its node any more; those that are there go on. The run ends when no node is
+left. No Ray here.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.tasks import Place
 
@@ -27,14 +30,14 @@ class NoWorkers(RuntimeError):
 class _Record:
     host: str
     failed_starts: int = 0
-    failed_devices: int = 0
+    failed_devices: Counter[str] = field(default_factory=Counter)
     given_up: bool = False
     message: str = ""
     refusal: Exception | None = None
 
     @property
     def failures(self) -> int:
-        return self.failed_starts + self.failed_devices
+        return self.failed_starts + max(self.failed_devices.values(), default=0)
 
 
 class Nodes:
@@ -53,10 +56,10 @@ class Nodes:
             del self._records[place.node_id]
 
     def finished(self, place: Place) -> None:
-        """A task was finished there: the devices of the node work."""
+        """A task was finished there: the device works."""
         record = self._records.get(place.node_id)
         if record and not record.given_up:
-            record.failed_devices = 0
+            del record.failed_devices[place.gpu]
 
     def failed(self, place: Place | None, message: str, refusal: Exception | None = None) -> None:
         """A worker did not start.
@@ -73,15 +76,15 @@ class Nodes:
     def device_failed(self, place: Place, message: str) -> None:
         """The device of a worker failed that had been ready."""
         record = self._records.setdefault(place.node_id, _Record(place.host))
-        record.failed_devices += 1
-        self._judge(record, message, None)
+        record.failed_devices[place.gpu] += 1
+        self._judge(record, f"GPU {place.gpu}: {message}" if place.gpu else message, None)
 
     def _judge(self, record: _Record, message: str, refusal: Exception | None) -> None:
         record.message, record.refusal = message, refusal
         if record.given_up or (refusal is None and record.failures < FAILURES_ALLOWED):
             return
         record.given_up = True
-        counts = f"failed starts={record.failed_starts} failed devices={record.failed_devices}"
+        counts = f"failed starts={record.failed_starts} failed devices={record.failed_devices.total()}"
         log.error("node not used any more host=%s %s: %s", record.host, counts, message)
 
     @property

@@ -206,11 +206,11 @@ class _Labelling:
             self._take_in(self._fleet.poll(POLL_S))
 
     def _hand_out(self, draining: bool = False) -> None:
-        nodes, workers = self._fleet.nodes, self._fleet.placed_workers
+        devices, workers = self._fleet.devices, self._fleet.placed_workers
         while True:
             for worker in self._fleet.idle():
                 in_flight = list(worker.tasks.values())
-                task = self._dispatcher.next(in_flight, time.monotonic(), worker.node, nodes, workers, draining)
+                task = self._dispatcher.next(in_flight, time.monotonic(), worker.device, devices, workers, draining)
                 if task is not None:
                     self._fleet.give(worker, task)
                     break
@@ -277,7 +277,7 @@ class _Labelling:
             return
         if event.cause == "node":
             self._dispatcher.given_back(event.running, suspect=False)
-        elif event.cause == "device" and event.place and self._dispatcher.spared(event.running, event.place.node_id):
+        elif event.cause == "device" and event.place and self._dispatcher.spared(event.running, event.place.device):
             self._fleet.device_failed(event.place, event.message)
         else:
             self._crashes_in_a_row += 1

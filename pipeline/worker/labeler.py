@@ -61,7 +61,8 @@ class Labeler:
     def place(self) -> Place:
         """Answers as soon as Ray has found room for the actor."""
         context = ray.get_runtime_context()
-        return Place(context.get_node_id(), os.uname().nodename, os.getpid(), _log_files())
+        gpus = ",".join(context.get_accelerator_ids().get("GPU", []))
+        return Place(context.get_node_id(), os.uname().nodename, os.getpid(), _log_files(), gpus)
 
     @ray.method(concurrency_group="device")
     def load(self, old_pids: Sequence[int]) -> dict[str, Any]:

@@ -35,10 +35,10 @@ def fleet(monkeypatch: pytest.MonkeyPatch) -> Fleet:
     return Fleet(JOB, EMPTY_PLAN)
 
 
-def lose_a_device(fleet: Fleet, tasks: list[Task], stale: Task | None = None) -> Lost:
+def lose_a_device(fleet: Fleet, tasks: list[Task], stale: Task | None = None, place: Place = BROKEN) -> Lost:
     """A worker with these tasks answers to the last one; `stale` is what it said last that it was running."""
     references = [object() for _ in tasks]
-    worker = _Worker(None, None, 0.0, place=BROKEN, ready=True, tasks=dict(zip(references, tasks, strict=True)))
+    worker = _Worker(None, None, 0.0, place=place, ready=True, tasks=dict(zip(references, tasks, strict=True)))
     worker.progress = Progress(running=stale)
     fleet._workers.append(worker)
     [event] = fleet._arrived(worker, references[-1])
@@ -61,13 +61,32 @@ def test_a_node_whose_devices_fail_is_given_up_and_no_image_is_suspected(fleet: 
     dispatcher = Dispatcher([(shard, 2) for shard in range(FAILURES_ALLOWED)])
     labelling = labelling_of(dispatcher, fleet)
     for _ in range(FAILURES_ALLOWED):
-        task = dispatcher.next([], 0.0, BROKEN.node_id, {BROKEN.node_id, "id-sound"})
+        task = dispatcher.next([], 0.0, BROKEN.device, {BROKEN.device, "id-sound/"})
         assert task is not None
         labelling._take_in([lose_a_device(fleet, [task])])
     assert fleet._nodes.given_up == {BROKEN.node_id}
     assert dispatcher.suspicions() == Suspicions()
-    again = [dispatcher.next([], 0.0, "id-sound", {"id-sound"}) for _ in range(FAILURES_ALLOWED)]
+    again = [dispatcher.next([], 0.0, "id-sound/", {"id-sound/"}) for _ in range(FAILURES_ALLOWED)]
     assert None not in again, "all are done elsewhere, at once"
+
+
+def test_one_broken_gpu_of_several_is_told_from_its_neighbours(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+    """The neighbour finishes tasks all the while, and does at once what the broken one was given."""
+    broken, sound = (Place("id-of-both", "gpu-07", pid, gpu=gpu) for pid, gpu in ((7, "3"), (8, "4")))
+    dispatcher = Dispatcher([(shard, 2) for shard in range(2 * FAILURES_ALLOWED)])
+    labelling = labelling_of(dispatcher, fleet)
+    devices = {broken.device, sound.device}
+    for _ in range(FAILURES_ALLOWED):
+        assert fleet._nodes.given_up == frozenset()
+        fleet._nodes.finished(sound)
+        task = dispatcher.next([], 0.0, broken.device, devices)
+        assert task is not None
+        labelling._take_in([lose_a_device(fleet, [task], place=broken)])
+    assert fleet._nodes.given_up == {"id-of-both"}
+    assert "node not used any more host=gpu-07 failed starts=0 failed devices=3: GPU 3: " in caplog.text
+    done = [dispatcher.next([], 0.0, sound.device, devices) for _ in range(2 * FAILURES_ALLOWED)]
+    assert None not in done
+    assert dispatcher.suspicions() == Suspicions()
 
 
 def test_a_second_device_that_fails_under_a_task_makes_it_a_suspect_and_spares_the_node(fleet: Fleet) -> None:
