@@ -124,7 +124,7 @@ def measure_clicks(scene: Scene, count: int, repeats: int) -> dict[str, Any]:
     points = spread_points(count, scene._image_HW3.shape[:2])
     pixels = scene._pixels(points)
     starts = torch.from_numpy(start_states(pixels, scene._image_HW3.shape[:2], scene.grid))
-    maps = point_maps(starts).reshape(count, *scene.grid)
+    maps = point_maps(starts, settings).reshape(count, *scene.grid)
     upsampled = upsample(maps, small, settings)
     jobs = [(map_hw, *scene._small_pixel(pixel)) for map_hw, pixel in zip(upsampled, pixels, strict=True)]
     flooded = run_parallel(flood, jobs)
@@ -138,7 +138,7 @@ def measure_clicks(scene: Scene, count: int, repeats: int) -> dict[str, Any]:
 
     scene.advance(points)
     return {
-        "chain": timed(lambda: point_maps(starts), repeats),
+        "chain": timed(lambda: point_maps(starts, settings), repeats),
         "upsampling": timed(lambda: upsample(maps, small, settings), repeats),
         "flood fill": timed(lambda: run_parallel(flood, jobs), repeats),
         "thresholds": timed(lambda: run_parallel(find_candidates, flooded), repeats),

@@ -26,7 +26,7 @@ from m2n2.prompt import Box, Point, Prompt
 from m2n2.refined.box import BoxOnGrid, box_on_grid
 from m2n2.refined.clicked import ClickMap, MappedClick, Reading
 from m2n2.refined.edit import edit
-from m2n2.refined.key_affinity import key_chain
+from m2n2.refined.key_affinity import SpectralChain, key_chain
 from m2n2.refined.smooth import Smoother
 from m2n2.settings import Settings
 from m2n2.transition import transition_operator
@@ -34,7 +34,7 @@ from m2n2.upsampling import upsample
 
 Pixel = tuple[int, int]
 ReadClicks = tuple[Box | None, tuple[tuple[Pixel, bool], ...]]
-PointMaps = Callable[[torch.Tensor], torch.Tensor]  # from start states (P, N) to maps on the grid (P, N)
+PointMaps = Callable[[torch.Tensor, Settings], torch.Tensor]  # from start states (P, N) to maps on the grid (P, N)
 
 MARKOV_CACHE_BYTES = 1 << 30  # maps on the grid: 16,000 points of a 128 x 128 grid
 CLICK_CACHE_BYTES = 1 << 28  # flooded maps at working size, with their candidates
@@ -108,25 +108,19 @@ class Scene:
         self._score = score
         self._image_HW3 = _checked_image(image, self.settings.max_pixels)
         self._point_maps: PointMaps | None
-        self._smoother: Smoother | None = None
-        self._smoother_of: Callable[[np.ndarray], Smoother] | None = None
+        self._chain: SpectralChain | None = None  # small beside an N x N tensor, so it stays when that is released
         if self.settings.affinity == "keys":
             keys_LNC, self.grid = _as_keys(attention)
             self._device = keys_LNC.device
             self._operator_bytes = keys_LNC.nbytes
-            self._small_hw3 = working_image(self._image_HW3, working_pixels(self.settings, self.grid))
-            chain = key_chain(keys_LNC, self.settings)
-            self._point_maps = partial(chain.maps, settings=self.settings)
-            if self.settings.smooth:  # small beside an N x N tensor, so it stays when the operator is released
-                self._smoother_of = partial(Smoother, chain, self.grid, settings=self.settings)
-                self._smoother = self._smoother_of(self._small_hw3)
+            self._chain = key_chain(keys_LNC, self.settings)
+            self._point_maps = self._chain.maps
         else:
             attention_NN, self.grid = _as_matrix(attention)
             self._device = attention_NN.device
             self._operator_bytes = attention_NN.nbytes
-            self._small_hw3 = working_image(self._image_HW3, working_pixels(self.settings, self.grid))
             self._point_maps = _point_maps(attention_NN, self.settings, overwrite_attention)
-        self._forget_clicks()
+        self._work_on(working_image(self._image_HW3, working_pixels(self.settings, self.grid)))
 
     def advance(self, points: Sequence[Point]) -> None:
         """Run the Markov chain for all these points at once and keep their maps."""
@@ -143,12 +137,27 @@ class Scene:
         The operator is shared, so this costs no more than averaging the image down to about `pixels` pixels.
         """
         small = copy.copy(self)
-        small._image_HW3 = small._small_hw3 = working_image(self._image_HW3, pixels)
-        if self._smoother_of is not None:
-            small._smoother = self._smoother_of(small._small_hw3)
         small._operator_bytes = 0
-        small._forget_clicks()
+        small._image_HW3 = working_image(self._image_HW3, pixels)
+        small._work_on(small._image_HW3)
         return small
+
+    def with_settings(self, settings: Settings) -> Scene:
+        """The scene as other settings make it, which share this one's operator: only what comes after it is done anew.
+
+        Raises:
+            ValueError: the settings make another operator, see `Settings.operator_identity`.
+            InvalidImage: it has more pixels than they allow.
+        """
+        if settings.operator_identity() != self.settings.operator_identity():
+            found, allowed = settings.operator_identity(), self.settings.operator_identity()
+            raise ValueError(f"these settings make another operator: found {found}, allowed {allowed}")
+        other = copy.copy(self)
+        other.settings = settings
+        other._operator_bytes = 0
+        _checked_image(self._image_HW3, settings.max_pixels)
+        other._work_on(working_image(self._image_HW3, working_pixels(settings, self.grid)))
+        return other
 
     @property
     def size(self) -> tuple[int, int]:
@@ -205,7 +214,12 @@ class Scene:
         )[0].numpy()
         return full_PHW
 
-    def _forget_clicks(self) -> None:
+    def _work_on(self, small_hw3: np.ndarray) -> None:
+        """Take this as the working image; nothing is known of clicks on it."""
+        self._small_hw3 = small_hw3
+        self._smoother: Smoother | None = None
+        if self.settings.smooth and self._chain is not None:
+            self._smoother = Smoother(self._chain, self.grid, small_hw3, self.settings)
         self._markov_maps: BoundedCache[Pixel, np.ndarray] = BoundedCache(MARKOV_CACHE_BYTES)
         self._readings: BoundedCache[ReadClicks, Reading] = BoundedCache(CLICK_CACHE_BYTES)
         self._clicks: BoundedCache[Pixel, ClickMap] = BoundedCache(CLICK_CACHE_BYTES)
@@ -235,7 +249,7 @@ class Scene:
             if point_maps is None:
                 raise OperatorReleased(f"point {missing[0]} was not advanced before the operator was released")
             starts_PN = torch.from_numpy(start_states(missing, self._image_HW3.shape[:2], self.grid))
-            made_PN = point_maps(starts_PN.to(self._device)).cpu().numpy()
+            made_PN = point_maps(starts_PN.to(self._device), self.settings).cpu().numpy()
             for pixel, map_N in zip(missing, made_PN, strict=True):
                 maps[pixel] = map_N
                 self._markov_maps.put(pixel, map_N, map_N.nbytes)
@@ -340,9 +354,9 @@ def _checked_image(image: np.ndarray, max_pixels: int) -> np.ndarray:
 
 def _point_maps(attention_NN: torch.Tensor, settings: Settings, overwrite: bool) -> PointMaps:
     if settings.map == "attention":
-        return partial(attention_maps, attention_NN)
+        return lambda starts_PN, _: attention_maps(attention_NN, starts_PN)
     operator = transition_operator(attention_NN, settings, overwrite=overwrite)
-    return lambda starts_PN: markov_maps(operator, starts_PN, settings)
+    return lambda starts_PN, settings: markov_maps(operator, starts_PN, settings)
 
 
 def _as_matrix(attention: torch.Tensor | np.ndarray) -> tuple[torch.Tensor, tuple[int, int]]:

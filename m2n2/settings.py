@@ -131,6 +131,16 @@ class Settings:
         """The head that goes beyond the paper; what was measured is in docs/quality.md."""
         return cls(affinity="keys", prior_max_share=0.5, threshold="central", more_clicks="edit", smooth=True)
 
+    def operator_identity(self) -> dict[str, Any]:
+        """What the operator is made by, as plain values: equal for settings that can share an image's operator."""
+        if self.affinity == "keys":
+            names = ["affinity", "key_layers", "key_temperature"]
+        elif self.map == "attention":
+            names = ["affinity", "map"]
+        else:
+            names = ["affinity", "map", "temperature", "sinkhorn_tolerance", "sinkhorn_max_rounds", "operator_dtype"]
+        return {name: getattr(self, name) for name in names}
+
     def identity(self) -> dict[str, Any]:
         """What decides the masks, as plain values: equal for equal settings, also across versions.
 

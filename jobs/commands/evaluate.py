@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -102,11 +103,22 @@ def _run_all(runs: Mapping[str, Job], request: Request, data: TruthData, address
     from pipeline.evaluation.actors import click_on_ray
     from pipeline.evaluation.evaluate import evaluate as evaluate_data
 
+    found: dict[str, Sessions] = {}
     with connected(next(iter(runs.values())), address):
-        return {
-            name: evaluate_data(job, request, data, partial(click_on_ray, job, request, data), _log_progress)
-            for name, job in runs.items()
-        }
+        for names in _with_one_model(runs):
+            jobs = [runs[name] for name in names]
+            sessions = evaluate_data(jobs, request, data, partial(click_on_ray, jobs, request, data), _log_progress)
+            found |= dict(zip(names, sessions, strict=True))
+    return {name: found[name] for name in runs}
+
+
+def _with_one_model(runs: Mapping[str, Job]) -> Iterable[list[str]]:
+    """Names of jobs that differ in settings and output alone: an image's attention is made once for all of them."""
+    groups: dict[str, list[str]] = {}
+    for name, job in runs.items():
+        rest = json.dumps(job.model_dump(mode="json", exclude={"settings", "output"}), sort_keys=True)
+        groups.setdefault(rest, []).append(name)
+    return groups.values()
 
 
 def _log_progress(done: int, total: int) -> None:

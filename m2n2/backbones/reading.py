@@ -20,3 +20,8 @@ def read_image(backbone: Backbone, image: np.ndarray, settings: Settings) -> tor
     if not isinstance(backbone, KeyBackbone):
         raise ValueError(f"settings.affinity is 'keys', and {type(backbone).__name__} gives none; allowed: dinov2")
     return backbone.keys(image, settings.key_layers)
+
+
+def reading_identity(settings: Settings) -> tuple[str, int]:
+    """Equal for settings for which `read_image` gives the same."""
+    return (settings.affinity, settings.key_layers if settings.affinity == "keys" else 0)

@@ -1,4 +1,7 @@
-"""One evaluation: every image of a data set is clicked once, and what has its result already is not done again."""
+"""Evaluations: every image of a data set is clicked once a job, and what has its result already is not done again.
+
+The jobs of a grid of settings are evaluated together, an image at a time, so that they share what its settings share.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,13 @@ import numpy as np
 
 from m2n2.evaluation import ClickRule, Session, click_objects
 from m2n2.prompt import Prompt
+from m2n2.settings import Settings
 from pipeline.config import Job
 from pipeline.evaluation.results import read_results, result_key, write_objects, write_result
 from pipeline.evaluation.truths import Truth, TruthData, TruthImage
 from pipeline.inputs.identity import make_identity
 from pipeline.plan import PlanMismatch
+from pipeline.storage.store import Store
 from pipeline.worker.images import decode_image
 
 IDENTITY = "evaluation.json"
@@ -33,8 +38,20 @@ class ReadyImage(Protocol):
         ...
 
 
-ClickAll = Callable[[Sequence[TruthImage]], Iterator[str]]
-MakeReady = Callable[[np.ndarray], ReadyImage]  # from (H, W, 3) uint8
+# From (H, W, 3) uint8 and different settings: each of them with the image as it makes it ready, in any order. One is
+# done with before the next is asked for.
+MakeReady = Callable[[np.ndarray, Sequence[Settings]], Iterator[tuple[Settings, ReadyImage]]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """An image that is to be clicked on, and by which jobs: their numbers."""
+
+    image: TruthImage
+    jobs: tuple[int, ...]
+
+
+ClickAll = Callable[[Sequence[Work]], Iterator[str]]
 
 
 @dataclass(frozen=True)
@@ -55,58 +72,81 @@ class Request:
 
 
 def evaluate(
-    job: Job,
+    jobs: Sequence[Job],
     request: Request,
     data: TruthData,
     click_all: ClickAll,
     on_image: Callable[[int, int], None] = lambda done, total: None,
-) -> Mapping[tuple[str, str], Session]:
-    """Click on what has no result yet, then make the table of all objects.
+) -> list[Mapping[tuple[str, str], Session]]:
+    """Click on what has no result yet, by all jobs at an image together, then make each job's table of all objects.
 
     Args:
-        job: backbone, settings and output.
+        jobs: backbone, settings and output; they differ in settings and output alone.
         request: how the data are clicked on.
         data: images with truths.
         click_all: puts images' results in place and yields their keys; called only where an image is left to do.
         on_image: told how many images are done, of how many.
 
     Returns:
-        A session an object, in the order of the data.
+        For each job a session an object, in the order of the data.
 
     Raises:
-        PlanMismatch: the output holds another evaluation.
+        PlanMismatch: an output holds another evaluation.
         InvalidTruth: an image or a mask that cannot be used.
         EvaluationIncomplete: a worker was lost.
     """
-    store = job.output_store
-    _seal(job, request, data)
-    present = {entry.key for entry in store.listing("results/")}
-    missing = [image for image in data.images if result_key(image.key) not in present]
-    done = len(data.images) - len(missing)
-    if missing:
-        for number, _ in enumerate(click_all(missing), 1):
+    for job in jobs:
+        _seal(job, request, data)
+    work = _missing(jobs, data)
+    done = len(data.images) - len(work)
+    if work:
+        for number, _ in enumerate(click_all(work), 1):
             on_image(done + number, len(data.images))
-    sessions = read_results(store, [image.key for image in data.images])
-    write_objects(store, sessions, request.cap)
-    return sessions
+    found: list[Mapping[tuple[str, str], Session]] = []
+    for job in jobs:
+        sessions = read_results(job.output_store, [image.key for image in data.images])
+        write_objects(job.output_store, sessions, request.cap)
+        found.append(sessions)
+    return found
+
+
+def _missing(jobs: Sequence[Job], data: TruthData) -> list[Work]:
+    present = [{entry.key for entry in job.output_store.listing("results/")} for job in jobs]
+    every = [
+        Work(image, tuple(n for n, keys in enumerate(present) if result_key(image.key) not in keys))
+        for image in data.images
+    ]
+    return [each for each in every if each.jobs]
 
 
 def click_here(
-    job: Job, request: Request, data: TruthData, ready: MakeReady, images: Sequence[TruthImage]
+    jobs: Sequence[Job], request: Request, data: TruthData, ready: MakeReady, work: Sequence[Work]
 ) -> Iterator[str]:
     """Put the images' results in place, one after the other in this process; yields their keys."""
-    for image in images:
-        write_result(job.output_store, image.key, click_image(data, image, request, ready))
-        yield image.key
+    for each in work:
+        click_image(jobs, request, data, ready, each)
+        yield each.image.key
 
 
-def click_image(data: TruthData, image: TruthImage, request: Request, ready: MakeReady) -> dict[str, Session]:
+def click_image(jobs: Sequence[Job], request: Request, data: TruthData, ready: MakeReady, work: Work) -> None:
+    """Click on all objects of an image, by each of its jobs, and put the results in place."""
+    pixels = decode_image(data.read(work.image.key), data.store.url(work.image.key))
+    wanted: dict[Settings, list[Store]] = {}
+    for number in work.jobs:
+        wanted.setdefault(jobs[number].settings, []).append(jobs[number].output_store)
+    for settings, scene in ready(pixels, list(wanted)):
+        sessions = _click_objects(data, work.image, request, scene, pixels.shape[:2])
+        for store in wanted[settings]:
+            write_result(store, work.image.key, sessions)
+
+
+def _click_objects(
+    data: TruthData, image: TruthImage, request: Request, scene: ReadyImage, size: tuple[int, ...]
+) -> dict[str, Session]:
     """The sessions of one image's objects by their names."""
-    pixels = decode_image(data.read(image.key), data.store.url(image.key))
-    scene = ready(pixels)
     sessions: dict[str, Session] = {}
     for group in [image.objects] if request.together else [(each,) for each in image.objects]:
-        sessions |= _click_group(data, image, group, request, scene, pixels.shape[:2])
+        sessions |= _click_group(data, image, group, request, scene, size)
     return sessions
 
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from m2n2.prompt import Prompt
+from m2n2.settings import Settings
 from pipeline.config import InvalidJob, Job
-from pipeline.evaluation.evaluate import MakeReady
+from pipeline.evaluation.evaluate import MakeReady, ReadyImage
+from pipeline.evaluation.scenes import scenes_of
+from pipeline.evaluation.seeded_peers import SeededPeer, grabcut, random_walker
 from pipeline.worker.model import load_model
 
 if TYPE_CHECKING:
     from m2n2 import Scene
 
 METHODS = ("m2n2", "grabcut", "random_walker")
-SEED_RADIUS = 3  # pixels around a click that a peer takes as certain
-GRABCUT_ROUNDS = 5
-NO_RECTANGLE = (0, 0, 1, 1)  # not looked at where there is a mask of seeds
-WALKER_BETA = 130.0
 
 
 class ReadyScene:
@@ -33,36 +32,9 @@ class ReadyScene:
         return [mask.mask for mask in self._scene.segment(prompts)]
 
 
-class SeededPeer:
-    """A method that makes a mask of an image and seeds.
-
-    Args:
-        image_HW3: uint8, RGB.
-        segment: from the image and (H, W) int8 seeds (1 the object, 0 not, -1 unknown) to a (H, W) bool mask.
-    """
-
-    def __init__(self, image_HW3: np.ndarray, segment: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
-        self._image_HW3, self._segment = image_HW3, segment
-
-    def masks(self, prompts: Sequence[Prompt]) -> list[np.ndarray]:
-        """One (H, W) bool mask a prompt."""
-        return [self._segment(self._image_HW3, seeds(prompt, self._image_HW3.shape[:2])) for prompt in prompts]
-
-
-def seeds(prompt: Prompt, size: tuple[int, ...]) -> np.ndarray:
-    """A prompt as seeds, (H, W) int8: 1 the object, 0 not the object, -1 unknown.
-
-    Discs around the clicks, later over earlier ones, and each click's own pixel has its label in any case. The image's
-    border is not the object where no click says otherwise.
-    """
-    v, u = np.indices(size[:2])
-    seeds_HW = np.full(size[:2], -1, np.int8)
-    seeds_HW[[0, -1]] = seeds_HW[:, [0, -1]] = 0
-    for (x, y), label in zip(prompt.points, prompt.labels, strict=True):
-        seeds_HW[(u - x) ** 2 + (v - y) ** 2 <= SEED_RADIUS**2] = label
-    for (x, y), label in zip(prompt.points, prompt.labels, strict=True):
-        seeds_HW[round(y), round(x)] = label
-    return seeds_HW
+def uses_gpu(method: str) -> bool:
+    """Whether the method's workers take the GPUs that the job gives a worker."""
+    return method == "m2n2"
 
 
 def make_method(job: Job, method: str) -> MakeReady:
@@ -74,19 +46,24 @@ def make_method(job: Job, method: str) -> MakeReady:
     """
     if method == "m2n2":
         return _m2n2(job)
-    segment = _imported(_grabcut if method == "grabcut" else _random_walker, method)
-    return lambda image_HW3: SeededPeer(image_HW3, segment)
+    segment = _imported(grabcut if method == "grabcut" else random_walker, method)
+    return _whatever_the_settings(lambda image_HW3: SeededPeer(image_HW3, segment))
 
 
 def _m2n2(job: Job) -> MakeReady:
-    from m2n2 import Scene
-    from m2n2.backbones.reading import read_image
-
     backbone = load_model(job)
 
-    def ready(image_HW3: np.ndarray) -> ReadyScene:
-        read = read_image(backbone, image_HW3, job.settings)
-        return ReadyScene(Scene(image_HW3, read, job.settings, overwrite_attention=True))
+    def ready(image_HW3: np.ndarray, wanted: Sequence[Settings]) -> Iterator[tuple[Settings, ReadyImage]]:
+        for settings, scene in scenes_of(backbone, image_HW3, wanted):
+            yield settings, ReadyScene(scene)
+
+    return ready
+
+
+def _whatever_the_settings(make: Callable[[np.ndarray], ReadyImage]) -> MakeReady:
+    def ready(image_HW3: np.ndarray, wanted: Sequence[Settings]) -> Iterator[tuple[Settings, ReadyImage]]:
+        for settings in wanted:
+            yield settings, make(image_HW3)
 
     return ready
 
@@ -96,35 +73,3 @@ def _imported(make: Callable[[], Any], method: str) -> Any:
         return make()
     except ImportError as error:
         raise InvalidJob(f"--method {method}: {error}; pip install 'm2n2[peers]'") from error
-
-
-def _grabcut() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """OpenCV's GrabCut without a rectangle: seeds are certain, all else is probably not the object."""
-    import cv2
-
-    def segment(image_HW3: np.ndarray, seeds_HW: np.ndarray) -> np.ndarray:
-        if not (seeds_HW == 1).any() or not (seeds_HW == 0).any():
-            return np.asarray(seeds_HW == 1)
-        state_HW = np.full(seeds_HW.shape, cv2.GC_PR_BGD, np.uint8)
-        state_HW[seeds_HW == 1], state_HW[seeds_HW == 0] = cv2.GC_FGD, cv2.GC_BGD
-        models = np.zeros((2, 1, 65))
-        cv2.setRNGSeed(0)
-        bgr = np.ascontiguousarray(image_HW3[..., ::-1])
-        cv2.grabCut(bgr, state_HW, NO_RECTANGLE, models[0], models[1], GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
-        return np.asarray((state_HW == cv2.GC_FGD) | (state_HW == cv2.GC_PR_FGD))
-
-    return segment
-
-
-def _random_walker() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """scikit-image's random walker (Grady 2006)."""
-    from skimage.segmentation import random_walker
-
-    def segment(image_HW3: np.ndarray, seeds_HW: np.ndarray) -> np.ndarray:
-        if not (seeds_HW == 1).any() or not (seeds_HW == 0).any():
-            return np.asarray(seeds_HW == 1)
-        labels = np.where(seeds_HW == 1, 1, np.where(seeds_HW == 0, 2, 0))
-        found = random_walker(image_HW3, labels, beta=WALKER_BETA, mode="cg_j", channel_axis=-1)
-        return np.asarray(found == 1)
-
-    return segment

@@ -324,3 +324,21 @@ class TestReduced:
         assert scene.size_bytes > before
         with pytest.raises(InvalidPrompt, match="25 x 20"):
             small.segment([Prompt([(40, 30)])])
+
+
+def test_settings_that_share_the_operator_give_the_masks_of_a_scene_of_their_own() -> None:
+    rng = np.random.default_rng(5)
+    image, attention = synthetic.image(rng, (40, 50)), synthetic.attention(rng, (6, 7))
+    scene, prompts = Scene(image, attention, Settings()), [Prompt([(10, 12), (33, 30)], [True, False])]
+    scene.segment(prompts)
+    for other in (Settings(markov_threshold=0.6), Settings(flood_fill=False), Settings(working_pixels=900)):
+        (shared,), (alone,) = (
+            scene.with_settings(other).segment(prompts),
+            Scene(image, attention, other).segment(prompts),
+        )
+        assert shared.thresholds == alone.thresholds
+        assert np.array_equal(shared.mask, alone.mask)
+    with pytest.raises(ValueError, match="another operator"):
+        scene.with_settings(Settings(temperature=0.5))
+    with pytest.raises(InvalidImage, match="limit of 1000"):
+        scene.with_settings(Settings(max_pixels=1000))

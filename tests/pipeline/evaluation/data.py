@@ -5,10 +5,29 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
+import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
+
+from m2n2.backbones.colour import Colour
+
+
+class CountedColour(Colour):
+    """`colour` with keys, which are the cells' colours; it counts how often an image is read."""
+
+    reads: ClassVar[list[str]] = []
+
+    def attention(self, image: np.ndarray) -> torch.Tensor:
+        self.reads.append("attention")
+        return super().attention(image)
+
+    def keys(self, image: np.ndarray, layers: int) -> torch.Tensor:
+        self.reads.append(f"keys {layers}")
+        cells = np.asarray(Image.fromarray(image).resize((12, 12), Image.Resampling.BOX), np.float32)
+        return torch.from_numpy(cells / 255).expand(layers, 12, 12, 3)
 
 
 def picture(seed: int, size: tuple[int, int] = (40, 56)) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -14,19 +14,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m2n2 import Scene
+from m2n2 import Scene, Settings
+from m2n2 import scene as scene_module
 from m2n2.backbones import load_backbone
 from m2n2.evaluation import ClickRule, click_objects, summarise
 from pipeline.config import Job, parse_job
 from pipeline.evaluation.against import compare_objects, comparison_text
-from pipeline.evaluation.evaluate import Request, click_here, evaluate
+from pipeline.evaluation.evaluate import Request, Work, click_here, evaluate
 from pipeline.evaluation.methods import make_method
 from pipeline.evaluation.page import curve, page, table, text_table
 from pipeline.evaluation.results import read_objects
-from pipeline.evaluation.truths import InvalidTruth, TruthData, TruthImage, find_truths
+from pipeline.evaluation.truths import InvalidTruth, TruthData, find_truths
 from pipeline.plan import PlanMismatch
 from pipeline.storage.store import Store
-from tests.pipeline.evaluation.data import write_folders
+from tests.pipeline.evaluation.data import CountedColour, write_folders
 
 REQUEST = Request(ClickRule(), cap=3)
 
@@ -43,13 +44,18 @@ def job_of(tmp_path: Path, name: str = "out", **more: Any) -> Job:
 
 
 def run(job: Job, data: TruthData, request: Request = REQUEST, stop_after: int = 1000) -> Any:
-    def click(images: Sequence[TruthImage]) -> Iterator[str]:
-        for number, key in enumerate(click_here(job, request, data, make_method(job, request.method), images), 1):
+    return run_all([job], data, request, stop_after)[0]
+
+
+def run_all(jobs: Sequence[Job], data: TruthData, request: Request = REQUEST, stop_after: int = 1000) -> Any:
+    def click(work: Sequence[Work]) -> Iterator[str]:
+        ready = make_method(jobs[0], request.method)
+        for number, key in enumerate(click_here(jobs, request, data, ready, work), 1):
             yield key
             if number == stop_after:
                 raise KeyboardInterrupt
 
-    return evaluate(job, request, data, click)
+    return evaluate(jobs, request, data, click)
 
 
 def test_its_sessions_are_those_of_the_scene(data: TruthData, tmp_path: Path) -> None:
@@ -79,15 +85,67 @@ def test_stopped_half_way_it_resumes_to_the_same_numbers(data: TruthData, tmp_pa
     }
 
 
+GRID: list[dict[str, Any]] = [
+    {"temperature": 0.5},
+    {"temperature": 0.5, "markov_threshold": 0.1},
+    {"temperature": 0.5, "flood_fill": False, "working_pixels": 1000},
+    {"temperature": 0.9, "score": {"edge": False}},
+    {"map": "attention"},
+    {"affinity": "keys", "smooth": True},
+    {"affinity": "keys", "more_clicks": "edit"},
+    {"affinity": "keys", "key_layers": 2},
+]
+
+
+def test_the_cells_of_a_grid_share_a_look_at_the_image_and_the_operator_and_have_the_numbers_of_each_alone(
+    data: TruthData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temperatures, layers = [], []
+
+    def counted_operator(attention: Any, settings: Settings, **more: Any) -> Any:
+        temperatures.append(settings.temperature)
+        return transition_operator(attention, settings, **more)
+
+    def counted_chain(keys: Any, settings: Settings) -> Any:
+        layers.append(settings.key_layers)
+        return key_chain(keys, settings)
+
+    transition_operator, key_chain = scene_module.transition_operator, scene_module.key_chain
+    monkeypatch.setattr(scene_module, "transition_operator", counted_operator)
+    monkeypatch.setattr(scene_module, "key_chain", counted_chain)
+    backbone = {"backbone": {"name": "tests.pipeline.evaluation.data:CountedColour", "grid": 12}}
+    jobs = [job_of(tmp_path, f"cell{n}", **backbone, settings=each) for n, each in enumerate(GRID)]
+    CountedColour.reads.clear()
+    found = run_all(jobs, data)
+    assert CountedColour.reads == ["attention", "keys 3", "keys 2"] * 3  # three images
+    assert temperatures == [0.5, 0.9] * 3
+    assert layers == [3, 2] * 3
+    for number, (each, sessions) in enumerate(zip(GRID, found, strict=True)):
+        alone = run(job_of(tmp_path, f"alone{number}", **backbone, settings=each), data)
+        assert {name: (s.clicks, s.ious) for name, s in sessions.items()} == {
+            name: (s.clicks, s.ious) for name, s in alone.items()
+        }, each
+
+
+def test_a_cell_that_has_an_images_result_does_not_click_on_it_again(data: TruthData, tmp_path: Path) -> None:
+    first, second = job_of(tmp_path, "first"), job_of(tmp_path, "second", settings={"map": "attention"})
+    run(first, data)
+    before = {entry.key: entry.etag for entry in first.output_store.listing("results/")}
+    found = run_all([first, second], data)
+    assert {entry.key: entry.etag for entry in first.output_store.listing("results/")} == before
+    assert len(list(second.output_store.listing("results/"))) == 3
+    assert found[0].keys() == found[1].keys()
+
+
 def run_until_killed(folder: Path) -> None:
     data, job = find_truths(Store(str(folder / "data"))), job_of(folder, "killed")
 
-    def click(images: Sequence[TruthImage]) -> Iterator[str]:
-        for key in click_here(job, REQUEST, data, make_method(job, REQUEST.method), images):
+    def click(work: Sequence[Work]) -> Iterator[str]:
+        for key in click_here([job], REQUEST, data, make_method(job, REQUEST.method), work):
             os.kill(os.getpid(), signal.SIGKILL)
             yield key
 
-    evaluate(job, REQUEST, data, click)
+    evaluate([job], REQUEST, data, click)
 
 
 def test_a_killed_process_is_resumed_to_the_same_numbers(data: TruthData, tmp_path: Path) -> None:
