@@ -1,1 +1,1 @@
-"""Where images are: files below a root, or members of tars. A file a kind of container, chosen in source.py."""
+"""Where images are: files below a root, members of tars, rows of Parquet. A file a kind, chosen in source.py."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from m2n2.kernels.bounded_cache import BoundedCache
-from pipeline.containers.pattern import tar_and_member
+from pipeline.containers.pattern import TAR, container_and_member
 from pipeline.containers.tar_index import Span
 from pipeline.containers.tars import Tars
 from pipeline.failure import BadImage
@@ -35,7 +35,7 @@ class Neighbours:
         self._tars = tars
         self._wanted: dict[str, list[str]] = defaultdict(list)
         for key in keys:
-            if (parts := tar_and_member(key)) and "://" not in key and not key.startswith("/"):
+            if (parts := container_and_member(key, TAR)) and "://" not in key and not key.startswith("/"):
                 self._wanted[parts[0]].append(key)
         self._runs: dict[str, dict[Span, _Run]] = {}
         self._read: BoundedCache[tuple[str, int], bytes] = BoundedCache(WAITING_BYTES)
@@ -60,7 +60,7 @@ class Neighbours:
 
     def read_one_of_many(self, key: str, max_bytes: int) -> bytes:
         """As `Tars.read_one_of_many`."""
-        parts = tar_and_member(key)
+        parts = container_and_member(key, TAR)
         if parts is None or parts[0] not in self._wanted:
             return self._tars.read_one_of_many(key, max_bytes)
         tar, span = self._tars.place(key)

@@ -7,7 +7,8 @@ from functools import lru_cache
 from typing import Protocol
 
 from pipeline.containers.neighbours import Neighbours
-from pipeline.containers.pattern import is_tars, root_of
+from pipeline.containers.parquets import Parquets
+from pipeline.containers.pattern import TAR, root_of, suffix_of
 from pipeline.containers.tars import Tars
 from pipeline.storage.filesystem import Storage
 from pipeline.storage.store import Store
@@ -38,14 +39,16 @@ def image_source(images: str, storage: Storage, indexes: Store | None = None) ->
     """What `images:` names, the same one for all of a process.
 
     Args:
-        images: a folder's address, or one or a pattern of tars, such as `s3://bucket/shards/*.tar`.
+        images: a folder's address, or one or a pattern of containers, such as `s3://bucket/shards/*.tar`.
         indexes: where what stands where in a container is kept, created once; None: in memory alone.
     """
-    if not is_tars(images):
+    suffix = suffix_of(images)
+    if suffix is None:
         return Store(images, storage)
-    return Tars(Store(root_of(images), storage), images, indexes)
+    containers = Tars if suffix == TAR else Parquets
+    return containers(Store(root_of(images), storage), images, indexes)
 
 
 def read_together(source: ImageSource, keys: Sequence[str]) -> ImageSource:
-    """The same source for who is going to read these images: neighbours in one container come by one request."""
+    """The same source for who is going to read these images: neighbours in one tar come by one request."""
     return Neighbours(source, keys) if isinstance(source, Tars) else source

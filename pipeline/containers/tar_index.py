@@ -1,37 +1,23 @@
-"""What stands where in a tar: made by one pass over its headers, kept as a small Parquet file, created once.
-
-Its key has a digest of the tar's address, size and ETag: a tar that is replaced gets another index, and none is ever
-out of date. A damaged tar has one, too: of what stands before the damage.
-"""
+"""What stands where in a tar, by one pass over its headers."""
 
 from __future__ import annotations
 
-import hashlib
 import io
-import logging
 import tarfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pipeline.containers.kept_index import Index
+from pipeline.containers.pattern import TAR
 from pipeline.describe import describe
-from pipeline.storage.parquet import DamagedObject, read_parquet
-from pipeline.storage.refusals import UnusableStorage
-from pipeline.storage.retry import StoreUnavailable
 from pipeline.storage.store import Entry, Store
 
-FOLDER = "plan/containers"
 SCHEMA = pa.schema([("member", pa.string()), ("first", pa.int64()), ("size", pa.int64())])
 DAMAGE = b"damage"
 READ_AHEAD_BYTES = 1 << 20
 # A header says itself how long a name or its attributes are: more than this is damage.
 LONGEST_HEADER_BYTES = 1 << 20
-
-log = logging.getLogger("m2n2.containers")
 
 
 class Span(NamedTuple):
@@ -41,51 +27,29 @@ class Span(NamedTuple):
     size: int
 
 
-@dataclass(frozen=True)
-class TarIndex:
-    """The files of a tar by name, and what is wrong with the tar, "" where nothing is."""
-
-    members: Mapping[str, Span]
-    damage: str = ""
+TarIndex = Index[Span]
 
 
-def tar_index(images: Store, tar: str, indexes: Store | None) -> TarIndex:
-    """A tar's index, made where there is none yet.
+class TarIndexing:
+    """As `Indexing` says."""
 
-    Raises:
-        FileNotFoundError, PermissionError, KeyUnavailable: of the tar, see `Store.read_one_of_many`.
-        StoreUnavailable: storage does not answer.
-        UnusableStorage: an index cannot be written.
-    """
-    entry = images.info_one_of_many(tar)
-    if indexes is None:
+    suffix, noun, member, schema = TAR, "tar", "file", SCHEMA
+
+    def scan(self, images: Store, entry: Entry) -> TarIndex:
+        """As `Indexing.scan`; of a damaged tar, what stands before the damage."""
         return _scanned(images, entry)
-    name = hashlib.sha256(f"{images.url(tar)}\n{entry.size}\n{entry.etag}".encode()).hexdigest()[:32]
-    key = f"{FOLDER}/{name}.parquet"
-    with _of_the_output(indexes, key):
-        try:
-            return _from_bytes(indexes.read(key), indexes.url(key))
-        except FileNotFoundError:
-            kept = False
-        except DamagedObject as error:
-            log.warning("%s; %s is read anew", error, images.url(tar))
-            kept = True
-    index = _scanned(images, entry)
-    if not kept:
-        with _of_the_output(indexes, key):
-            indexes.put_new(key, _to_bytes(index))
-    return index
 
+    def to_table(self, index: TarIndex) -> pa.Table:
+        """As `Indexing.to_table`."""
+        spans = index.members.values()
+        columns = [list(index.members), [each.first for each in spans], [each.size for each in spans]]
+        return pa.table(columns, schema=SCHEMA.with_metadata({DAMAGE: index.damage.encode()}))
 
-@contextmanager
-def _of_the_output(indexes: Store, key: str) -> Iterator[None]:
-    """No image is to blame where the output cannot be read or written."""
-    try:
-        yield
-    except StoreUnavailable:
-        raise
-    except OSError as error:
-        raise UnusableStorage(f"{indexes.url(key)}: {describe(error)}") from error
+    def from_table(self, table: pa.Table) -> TarIndex:
+        """As `Indexing.from_table`."""
+        spans = map(Span, table["first"].to_pylist(), table["size"].to_pylist())
+        damage = (table.schema.metadata or {}).get(DAMAGE, b"")
+        return TarIndex(dict(zip(table["member"].to_pylist(), spans, strict=True)), damage.decode())
 
 
 def _scanned(images: Store, entry: Entry) -> TarIndex:
@@ -109,25 +73,6 @@ def _scanned(images: Store, entry: Entry) -> TarIndex:
     except (tarfile.TarError, ValueError, OverflowError) as error:
         return TarIndex(members, describe(error))
     return TarIndex(members, f"no header at byte {tar.offset}" if end.strip(b"\0") else "")
-
-
-def _to_bytes(index: TarIndex) -> bytes:
-    spans = index.members.values()
-    columns = [list(index.members), [each.first for each in spans], [each.size for each in spans]]
-    table = pa.table(columns, schema=SCHEMA.with_metadata({DAMAGE: index.damage.encode()}))
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
-
-
-def _from_bytes(data: bytes, name: str) -> TarIndex:
-    table = read_parquet(data, name)
-    if not table.schema.equals(SCHEMA):
-        raise DamagedObject(f"{name}: not an index of a tar: its columns are {', '.join(table.column_names)}")
-    spans = map(Span, table["first"].to_pylist(), table["size"].to_pylist())
-    damage = (table.schema.metadata or {}).get(DAMAGE, b"")
-    return TarIndex(dict(zip(table["member"].to_pylist(), spans, strict=True)), damage.decode())
 
 
 class _Headers(io.RawIOBase):

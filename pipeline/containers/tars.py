@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
-from threading import Lock
-
-from m2n2.kernels.bounded_cache import BoundedCache
-from pipeline.containers.pattern import matches, tar_and_member
-from pipeline.containers.tar_index import Span, TarIndex, tar_index
+from pipeline.containers.catalogue import Catalogue, is_address
+from pipeline.containers.tar_index import Span, TarIndexing
 from pipeline.failure import BadImage, Failure
 from pipeline.storage.store import Store
-
-INDEXES_IN_MEMORY_BYTES = 200_000_000
-MEMBER_BYTES = 300  # of an index in memory, name and place
 
 
 class Tars:
     """Members of tars by their keys. Safe to use from several threads."""
 
     def __init__(self, images: Store, pattern: str, indexes: Store | None) -> None:
-        """`images` is the root of keys, `pattern` says which tars below it there are; see `image_source`."""
-        self._images, self._pattern, self._indexes = images, pattern, indexes
-        self._known: BoundedCache[str, TarIndex] = BoundedCache(INDEXES_IN_MEMORY_BYTES)
-        self._making: dict[str, Future[TarIndex]] = {}
-        self._lock = Lock()
+        """As `Catalogue`."""
+        self._images, self._catalogue = images, Catalogue(images, pattern, indexes, TarIndexing())
 
     @property
     def root(self) -> str:
@@ -40,18 +30,13 @@ class Tars:
 
     def read(self, key: str) -> bytes:
         """All of a member. Raises as `read_one_of_many`."""
-        if _is_address(key):
+        if is_address(key):
             return self._images.read(key)
         return self.read_one_of_many(key, self.place(key)[1].size)
 
     def read_one_of_many(self, key: str, max_bytes: int) -> bytes:
-        """A member's first `max_bytes`, or those of a file outside the root.
-
-        Raises:
-            BadImage: there is no such tar or member, or the tar is damaged.
-            PermissionError, KeyUnavailable, StoreUnavailable, UnusableStorage: as `Store.read_one_of_many`.
-        """
-        if _is_address(key):
+        """A member's first `max_bytes`, or those of a file outside the root. Raises as `Catalogue.find`."""
+        if is_address(key):
             return self._images.read_one_of_many(key, max_bytes)
         tar, span = self.place(key)
         wanted = min(span.size, max_bytes)
@@ -59,22 +44,8 @@ class Tars:
 
     def place(self, key: str) -> tuple[str, Span]:
         """The key of an image's tar, and where it is in there. Raises as `read_one_of_many`."""
-        parts = tar_and_member(key)
-        if parts is None or not matches(parts[0], self._pattern):
-            missing = f"{self.url(key)}: no member of a tar of {self._pattern}; allowed: shard.tar/key.jpg"
-            raise BadImage(Failure("image_missing", missing))
-        tar, member = parts
-        try:
-            index = self._index(tar)
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise BadImage(Failure("image_missing", f"{self.url(tar)}: there is no such tar")) from None
-        span = index.members.get(member)
-        if span is None and index.damage:
-            found = f"{self.url(key)}: not found, and its tar cannot be read to its end: {index.damage}"
-            raise BadImage(Failure("image_unreadable", found))
-        if span is None:
-            raise BadImage(Failure("image_missing", f"{self.url(key)}: the tar has no such file"))
-        return tar, span
+        tar, member, index = self._catalogue.find(key)
+        return tar, index.members[member]
 
     def read_span(self, tar: str, span: Span) -> bytes:
         """Some bytes of a tar, fewer where it ends sooner. Raises as `read_one_of_many`."""
@@ -86,27 +57,3 @@ class Tars:
             found = f"{self.url(key)}: found {len(data)} of {size} bytes: the tar ends too soon"
             raise BadImage(Failure("image_unreadable", found))
         return data
-
-    def _index(self, tar: str) -> TarIndex:
-        with self._lock:
-            if (known := self._known.get(tar)) is not None:
-                return known
-            # The threads of a worker want the same tar at the same time: what comes of it, comes to all of them.
-            mine = tar not in self._making
-            making = self._making.setdefault(tar, Future())
-        if mine:
-            try:
-                index = tar_index(self._images, tar, self._indexes)
-                self._known.put(tar, index, MEMBER_BYTES * (1 + len(index.members)))
-                making.set_result(index)
-            except BaseException as error:
-                making.set_exception(error)
-            finally:
-                with self._lock:
-                    del self._making[tar]
-        return making.result()
-
-
-def _is_address(key: str) -> bool:
-    """Whether a key is no key below the root: only where the job lets clicks name any address."""
-    return "://" in key or key.startswith("/")

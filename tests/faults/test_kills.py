@@ -15,7 +15,7 @@ from tests.faults.cluster import Cluster, Node
 from tests.faults.conftest import a_store
 from tests.faults.labelling import Labelling
 from tests.faults.processes import wait_until
-from tests.pipeline.containers.tar_photos import TarPhotos
+from tests.pipeline.containers.contained_photos import ContainedPhotos, ParquetPhotos, TarPhotos
 from tests.s3_server import S3Server
 
 Make = Callable[..., Labelling]
@@ -115,10 +115,11 @@ def test_a_signal_to_the_whole_process_group_reaches_the_driver_and_not_its_ray(
 
 
 @pytest.mark.faults
-def test_a_run_over_tars_that_is_killed_goes_on_to_the_same_bytes(
-    s3: S3Server, labelling: Make, cluster: Cluster
+@pytest.mark.parametrize("kind", [TarPhotos, ParquetPhotos])
+def test_a_run_over_containers_that_is_killed_goes_on_to_the_same_bytes(
+    s3: S3Server, labelling: Make, cluster: Cluster, kind: type[ContainedPhotos]
 ) -> None:
-    photos = TarPhotos(a_store(s3, "tars"), 24).write()
+    photos = kind(a_store(s3, f"containers-{kind.suffix[1:]}"), 24).write()
     undisturbed = labelling(photos)
     undisturbed.run_here()
     run = labelling(photos)
@@ -130,4 +131,4 @@ def test_a_run_over_tars_that_is_killed_goes_on_to_the_same_bytes(
     run.run(cluster)
     run.assert_nothing_lost(undisturbed)
     assert {key: run.output.info(key).etag for key in already_there} == already_there
-    assert len(list(run.output.listing("plan/containers"))) == 3, "an index a tar, made once"
+    assert len(list(run.output.listing("plan/containers"))) == 3, "an index a container, made once"

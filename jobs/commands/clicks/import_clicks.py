@@ -42,7 +42,7 @@ def import_clicks(
 
     Example: m2n2 clicks import instances.json --from coco-boxes --to clicks.parquet
     """
-    from pipeline.containers.pattern import is_tars
+    from pipeline.containers.pattern import suffix_of
     from pipeline.importing.import_clicks import FORMATS as KNOWN
     from pipeline.importing.import_clicks import import_clicks as import_all
     from pipeline.importing.objects import Source
@@ -52,8 +52,8 @@ def import_clicks(
     names = {str(name): name for name in KNOWN}
     if form not in names:
         raise typer.BadParameter(f"found {form!r}; allowed: {', '.join(names)}", param_hint="--from")
-    if images and is_tars(images):
-        raise typer.BadParameter(f"found {images!r}; allowed: a folder of images, no tars", param_hint="--images")
+    if images and suffix_of(images):
+        raise typer.BadParameter(f"found {images!r}; allowed: a folder of images", param_hint="--images")
     everywhere = Store("", Storage(endpoint_url=endpoint_url))
     read_from = Source(
         address=source,

@@ -39,7 +39,7 @@ def ui(
     """
     from jobs.ui.serve import bind, check_installed, serve
     from pipeline.config import InvalidJob, job_of_keys
-    from pipeline.containers.pattern import is_tars
+    from pipeline.containers.pattern import suffix_of
     from pipeline.page.page import Page
     from pipeline.storage.store import Store
 
@@ -52,8 +52,8 @@ def ui(
     job = job_of_keys(document, [f"backbone.name={backbone}", *(overrides or [])], "ui")
     if "://" in str(clicks) or clicks.is_dir():
         raise InvalidJob(f"--clicks: found {str(clicks)!r}; allowed: a Parquet file on this machine")
-    if is_tars(root):
-        raise InvalidJob(f"{images}: the page shows no tars yet; allowed: a folder of images")
+    if suffix_of(root):
+        raise InvalidJob(f"{images}: the page shows no tars and no Parquet yet; allowed: a folder of images")
     if "://" not in root and not Path(root).is_dir():
         raise InvalidJob(f"{images}: there is no such folder")
     listening = bind(host, port)

@@ -1,4 +1,4 @@
-"""A run over tars that dies goes on to the same bytes: labelled in this process, without a Ray."""
+"""A run over containers that dies goes on to the same bytes: labelled in this process, without a Ray."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from pipeline.plan import Plan, find_or_make_plan, read_shard
 from pipeline.storage.filesystem import Storage
 from pipeline.storage.store import Store
 from pipeline.worker.prefetch import Prefetch
-from tests.pipeline.containers.tar_photos import TarPhotos
+from tests.pipeline.containers.contained_photos import ContainedPhotos, ParquetPhotos, TarPhotos
 from tests.s3_server import S3Server
 
 
-@pytest.fixture(scope="module")
-def photos(s3: S3Server) -> TarPhotos:
+@pytest.fixture(scope="module", params=[TarPhotos, ParquetPhotos])
+def photos(request: pytest.FixtureRequest, s3: S3Server) -> ContainedPhotos:
+    kind: type[ContainedPhotos] = request.param
     storage = Storage(endpoint_url=s3.endpoint_url)
-    return TarPhotos(Store(f"{s3.bucket('containers')}/labelled/", storage), 18).write()
+    return kind(Store(f"{s3.bucket('containers')}/labelled{kind.suffix}/", storage), 18).write()
 
 
-def job_on(photos: TarPhotos, output: str) -> Job:
+def job_on(photos: ContainedPhotos, output: str) -> Job:
     document: dict[str, Any] = {"images": photos.images, "clicks": photos.clicks, "output": photos.store.url(output)}
     document |= {"backbone": {"name": "colour"}, "shard_images": 4}
     return parse_job(document | {"storage": {"endpoint_url": photos.store.storage.endpoint_url}}, "job.yaml")
@@ -48,7 +49,7 @@ def parts(job: Job) -> dict[str, bytes]:
     return {entry.key: job.output_store.read(entry.key) for entry in job.output_store.listing("parts")}
 
 
-def test_a_run_over_tars_goes_on_to_the_same_bytes(photos: TarPhotos) -> None:
+def test_a_run_over_containers_goes_on_to_the_same_bytes(photos: ContainedPhotos) -> None:
     whole, died = job_on(photos, "whole"), job_on(photos, "died")
     plan = find_or_make_plan(whole)
     for shard in plan.shards:
@@ -60,20 +61,20 @@ def test_a_run_over_tars_goes_on_to_the_same_bytes(photos: TarPhotos) -> None:
     for index in (1, 2, 4):
         label(died, again, index)
     assert parts(died) == parts(whole)
-    assert len(list(died.output_store.listing("plan/containers"))) == 3, "an index a tar, made once"
+    assert len(list(died.output_store.listing("plan/containers"))) == 3, "an index a container, made once"
 
 
-def test_a_worker_stays_in_one_tar_and_every_object_has_its_mask(photos: TarPhotos) -> None:
+def test_a_worker_stays_in_one_container_and_every_object_has_its_mask(photos: ContainedPhotos) -> None:
     job = job_on(photos, "tars")
     plan = find_or_make_plan(job)
-    tars = [{image.image.split("/")[0] for image in read_shard(job.output_store, plan, at)} for at in range(4)]
-    assert tars == [{"shard-0.tar"}, {"shard-0.tar"}, {"shard-1.tar"}, {"shard-1.tar"}]
+    found = [{image.image.split("/")[0] for image in read_shard(job.output_store, plan, at)} for at in range(4)]
+    assert found == [{f"shard-{number}{photos.suffix}"} for number in (0, 0, 1, 1)]
     assert json.loads(job.output_store.read("plan/plan.json"))["identity"]["images"] == photos.images
     label(job, plan, 1)
     assert {row["area"] for row in read_part(job.output_store, plan, 1).to_pylist()} == {256}
 
 
-def test_a_forecast_of_tars_writes_nothing(photos: TarPhotos) -> None:
+def test_a_forecast_of_containers_writes_nothing(photos: ContainedPhotos) -> None:
     job = job_on(photos, "looked-at")
     assert job.image_source_for_a_look.read_one_of_many(photos.name(9), 10_000).startswith(b"\x89PNG")
     assert list(job.output_store.listing("")) == []
