@@ -141,6 +141,7 @@ class Job(BaseModel):
 
     _as_written: dict[str, str] = PrivateAttr(default_factory=dict)
     _stated_settings: frozenset[str] = PrivateAttr(default=frozenset())
+    _indexes_below: str | None = PrivateAttr(default=None)
 
     @field_validator("unknown_categories")
     @classmethod
@@ -206,8 +207,17 @@ class Job(BaseModel):
 
     @property
     def image_source(self) -> ImageSource:
-        """What gives images by their keys; what is found out about containers is kept beside the plan."""
-        return image_source(self.images, self.storage, self.output_store)
+        """What gives images by their keys; what is found out about containers is kept beside the plan.
+
+        Of nights it is kept in their library, so that it is found out once for all of them.
+        """
+        return image_source(self.images, self.storage, Store(self._indexes_below or self.output, self.storage))
+
+    def of_a_night(self, **changes: Any) -> Job:
+        """This job, a library's, as one of its nights: what is kept of containers stays in the library."""
+        night = self.model_copy(update=changes)
+        night._indexes_below = self.output
+        return night
 
     @property
     def image_source_for_a_look(self) -> ImageSource:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Generic
 
 from pipeline.containers.kept_index import AnIndex, Indexing, kept_index
 from pipeline.containers.once import Once
 from pipeline.containers.pattern import container_and_member, matches
 from pipeline.failure import BadImage, Failure
-from pipeline.storage.store import Store
+from pipeline.storage.read_ahead import in_order
+from pipeline.storage.store import Entry, Store
 
 INDEXES_IN_MEMORY_BYTES = 200_000_000
 MEMBER_BYTES = 300  # of an index in memory, name and place
+INDEXES_AT_ONCE = 8
 
 
 class Catalogue(Generic[AnIndex]):
@@ -49,6 +52,24 @@ class Catalogue(Generic[AnIndex]):
     def index(self, container: str) -> AnIndex:
         """The index of a container. Raises as `kept_index`."""
         return self._known.get(container)
+
+    def etags(self) -> Iterator[tuple[str, str]]:
+        """Every image of every container, sorted by key, with what changes at the latest when its bytes do.
+
+        That is its container's ETag and its place: no image of a container that was not written again has changed.
+
+        Raises:
+            StoreUnavailable, PermissionError, UnusableStorage: as `kept_index`.
+        """
+        suffix, pattern = self._kind.suffix, self._pattern
+        found = (each for each in self._images.listing("") if each.key.endswith(suffix) and matches(each.key, pattern))
+        # As their images' keys are sorted: `a.tar-b.tar/` is before `a.tar/`.
+        for entry, index in in_order(self._with_index, sorted(found, key=lambda each: f"{each.key}/"), INDEXES_AT_ONCE):
+            for member in sorted(index.members):
+                yield f"{entry.key}/{member}", f"{entry.etag}/{index.members[member]}"
+
+    def _with_index(self, entry: Entry) -> tuple[Entry, AnIndex]:
+        return entry, kept_index(self._images, entry, self._indexes, self._kind)
 
     def _made(self, container: str) -> tuple[AnIndex, int]:
         entry = self._images.info_one_of_many(container)

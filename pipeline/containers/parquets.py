@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from threading import Lock
 
 from pipeline.containers.catalogue import Catalogue, is_address
@@ -40,6 +41,10 @@ class Parquets:
     def check(self) -> None:
         """As `Store.check`."""
         self._images.check()
+
+    def etags(self) -> Iterator[tuple[str, str]]:
+        """As `Catalogue.etags`."""
+        return self._catalogue.etags()
 
     def read(self, key: str) -> bytes:
         """All of an image. Raises as `read_one_of_many`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Protocol
 
@@ -47,6 +47,18 @@ def image_source(images: str, storage: Storage, indexes: Store | None = None) ->
         return Store(images, storage)
     containers = Tars if suffix == TAR else Parquets
     return containers(Store(root_of(images), storage), images, indexes)
+
+
+def etags_of(source: ImageSource) -> Iterator[tuple[str, str]]:
+    """Every image that is there, sorted by key, with what changes at the latest when its bytes do.
+
+    Raises:
+        StoreUnavailable, PermissionError, UnusableStorage: as listing and `Catalogue.etags` do.
+    """
+    if isinstance(source, Tars | Parquets):
+        return source.etags()
+    assert isinstance(source, Store), "what comes of `image_source`"
+    return ((entry.key, entry.etag) for entry in source.listing(""))
 
 
 def read_together(source: ImageSource, keys: Sequence[str]) -> ImageSource:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pipeline.containers.catalogue import Catalogue, is_address
 from pipeline.containers.tar_index import Span, TarIndexing
 from pipeline.failure import BadImage, Failure
@@ -27,6 +29,10 @@ class Tars:
     def check(self) -> None:
         """As `Store.check`."""
         self._images.check()
+
+    def etags(self) -> Iterator[tuple[str, str]]:
+        """As `Catalogue.etags`."""
+        return self._catalogue.etags()
 
     def read(self, key: str) -> bytes:
         """All of a member. Raises as `read_one_of_many`."""

@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.clicks import ObjectClicks
+from pipeline.containers.source import ImageSource, etags_of
 from pipeline.image_key import normal_key, outside_root
 from pipeline.library.index import Known
 from pipeline.shards.shard_file import ImageClicks
-from pipeline.storage.store import Store
 
 Kind = Literal["new", "changed", "retried", "restored", "removed", "unchanged", "given_up"]
 LEFT_ALONE: tuple[Kind, ...] = ("unchanged", "given_up")
@@ -50,18 +50,18 @@ Value = TypeVar("Value")
 log = logging.getLogger("m2n2.nightly")
 
 
-def write_etags(images: Store, path: Path) -> None:
-    """List the images root once and write every image's ETag to a Parquet file at `path`, sorted by image.
+def write_etags(images: ImageSource, path: Path) -> None:
+    """List the images once and write every image's ETag to a Parquet file at `path`, sorted by image.
 
     What no click can name is left out: names that are not UTF-8, and keys that are not in normal form.
     """
     with pq.ParquetWriter(path, ETAGS) as writer:
         rows: list[dict[str, str]] = []
-        for entry in images.listing(""):
-            if not _can_be_clicked(entry.key, images.root):
-                log.debug("left out of the listing of images: %r", entry.key)
+        for key, etag in etags_of(images):
+            if not _can_be_clicked(key, images.root):
+                log.debug("left out of the listing of images: %r", key)
                 continue
-            rows.append({"image": entry.key, "etag": entry.etag})
+            rows.append({"image": key, "etag": etag})
             if len(rows) == ROWS_A_BATCH:
                 writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=ETAGS))
                 rows.clear()

@@ -11,7 +11,6 @@ import yaml
 from pydantic import BaseModel, Field
 
 from pipeline.config import STRICT, InvalidJob, Job, load_job, parse_job, placed_paths
-from pipeline.containers.pattern import suffix_of
 from pipeline.storage.store import Store
 
 
@@ -84,9 +83,6 @@ def parse_nightly(document: dict[str, Any], source: str, as_written: Mapping[str
         growth = Growth.model_validate(own)
     except pydantic.ValidationError as error:
         raise InvalidJob("\n".join(_line(source, problem) for problem in error.errors())) from None
-    if suffix_of(str(document.get("images", ""))):
-        allowed = "a folder: what changed within a container is not known"
-        raise InvalidJob(f"{source}: images: found {document['images']!r}; allowed: {allowed}")
     rest = {key: value for key, value in document.items() if key not in own}
     return Nightly(growth=growth, job=parse_job(rest | {"output": growth.library}, source, as_written))
 

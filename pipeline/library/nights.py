@@ -154,7 +154,7 @@ class _Driver:
         files = find_click_files(self._job.click_patterns, Store("", self._job.storage))
         with tempfile.TemporaryDirectory(prefix="m2n2-night-") as name:
             etags, path = Path(name) / "etags.parquet", Path(name) / "changes.parquet"
-            write_etags(self._job.image_store, etags)
+            write_etags(self._job.image_source, etags)
             with (
                 Index(self._library, self._lease.state.index_keys) as index,
                 ClickTable(files, Store("", self._job.storage), self._job.images_roots) as clicks,
@@ -225,8 +225,7 @@ class _Driver:
 
         limits = self._job.limits
         allowed = {"max_failed_share": self._allowed_share(night, plan)}
-        changed = {"output": self._store_of(night).root, "limits": limits.model_copy(update=allowed)}
-        job = self._job.model_copy(update=changed)
+        job = self._job.of_a_night(output=self._store_of(night).root, limits=limits.model_copy(update=allowed))
         log.info("night %s: %d objects in %d images to label", night.date, plan.objects, plan.images)
         with self._connect(job):
             result = run(job, stop=self._stop, on_progress=self._on_progress, plan=plan)

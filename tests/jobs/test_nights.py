@@ -6,6 +6,7 @@ import json
 import os
 import random
 import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,6 +18,12 @@ from pipeline.library.ledger import read_state
 from pipeline.plan import load_plan
 from pipeline.storage.store import Store
 from tests.jobs.site import FakeLabeller, Killed, Site, area_of
+from tests.pipeline.containers.make_parquets import parquet_of
+from tests.pipeline.containers.make_tars import tar_of
+
+
+def parquet_of_files(files: Mapping[str, bytes]) -> bytes:
+    return parquet_of(list(files.items()))
 
 
 def first_night(site: Site) -> None:
@@ -282,3 +289,33 @@ def test_what_is_wrong_in_a_nightly_file_is_named(change: dict[str, object], mes
     disk_site.document |= change
     with pytest.raises(InvalidJob, match=f"nightly.yaml: {message}"):
         disk_site.night("2026-01-01")
+
+
+@pytest.mark.parametrize(("suffix", "container_of"), [(".tar", tar_of), (".parquet", parquet_of_files)])
+def test_of_containers_only_the_images_of_those_that_were_replaced_are_labelled_again(
+    site: Site, suffix: str, container_of: Callable[[Mapping[str, bytes]], bytes]
+) -> None:
+    def put(name: str, **files: bytes) -> None:
+        site.store.put(f"photos/{name}{suffix}", container_of(files))
+
+    one, other = f"one{suffix}", f"other{suffix}"
+    site.document["images"] = site.store.url(f"photos/*{suffix}")
+    put("one", a=b"a", b=b"b")
+    put("other", c=b"c")
+    put("one-more", z=b"z")  # in no click, and before the others as keys are sorted
+    site.clicks("01", {(f"{one}/a", "1"): 10, (f"{one}/b", "1"): 20, (f"{other}/c", "1"): 30})
+    (first,) = site.night("2026-01-01")
+    assert (first.outcome, len(site.labeller.labelled)) == ("complete", 3)
+    (idle,) = site.night("2026-01-02")
+    assert (idle.outcome, site.labeller.labelled) == ("nothing_new", [])
+
+    put("one", a=b"a", b=b"another b")
+    site.clicks("03", {(f"{other}/new", "1"): 40})
+    put("other-too", d=b"d")
+    (third,) = site.night("2026-01-03")
+    assert site.labeller.labelled == [(f"{one}/a", "1"), (f"{one}/b", "1"), (f"{other}/new", "1")]
+    assert third.diff is not None
+    assert (third.diff.new, third.diff.changed, third.diff.unchanged) == (1, 2, 1)
+    assert len(list(site.library.listing("plan/containers"))) == 5, "an index a container, made once for all nights"
+    night = site.nightly.job.of_a_night(output=site.library.url("runs/2026-01-03"))
+    assert night.image_source is site.nightly.job.image_source, "a worker's are the same ones"

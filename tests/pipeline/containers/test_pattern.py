@@ -9,7 +9,6 @@ import pytest
 from pipeline.config import InvalidJob, Job, parse_job
 from pipeline.containers.pattern import container_and_member, matches, root_of, suffix_of
 from pipeline.image_key import normal_key
-from pipeline.library.config import parse_nightly
 
 
 def job_with(images: str) -> Job:
@@ -69,9 +68,3 @@ def test_images_of_one_tar_follow_one_another_whatever_tars_are_called() -> None
 def test_what_cannot_be_read_is_refused_with_what_can(images: str, found: str) -> None:
     with pytest.raises(InvalidJob, match=f"images: found .*{found}.*allowed: "):
         job_with(images)
-
-
-def test_a_nightly_takes_no_tars() -> None:
-    document = {"images": "s3://b/shards/*.tar", "clicks": "c.parquet", "library": "s3://b/library"}
-    with pytest.raises(InvalidJob, match=r"nightly.yaml: images: found 's3://b/shards/\*.tar'; allowed: a folder"):
-        parse_nightly(document, "nightly.yaml")
