@@ -29,6 +29,7 @@ from jobs.commands.looking.ui import ui
 from jobs.commands.nightly import nightly
 from jobs.commands.operator.abandon import abandon
 from jobs.commands.operator.doctor import doctor
+from jobs.commands.operator.library import library
 from jobs.commands.operator.skip import skip
 from jobs.commands.operator.unlock import unlock
 from jobs.commands.plan import plan
@@ -112,6 +113,7 @@ app.command()(status)
 app.command()(skip)
 app.command()(abandon)
 app.command()(unlock)
+app.add_typer(library, name="library")
 app.command()(export)
 app.command()(ui)
 app.command()(review)

@@ -23,7 +23,7 @@ from pipeline.storage.store import Store
 
 FOLDER = "interventions"
 
-Kind = Literal["skip", "abandon", "unlock"]
+Kind = Literal["skip", "abandon", "unlock", "compact", "collect"]
 
 
 def record(store: Store, kind: Kind, reason: str, **about: object) -> None:

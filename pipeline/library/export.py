@@ -56,7 +56,7 @@ def labels_of_library(library: Store) -> Iterator[Labels]:
             registry.add_categories([name for (name,) in gathered])
             categories = list(registry.categories.values())
         yield Labels(
-            fingerprint=fingerprint_of({"index": state.index_keys}),
+            fingerprint=fingerprint_of({"index": state.fingerprinted}),
             parts_digest=hashlib.sha256(json.dumps(keys).encode()).hexdigest(),
             categories={each.name: each.id for each in categories},
             images=lambda columns: _by_image(masks, columns, provenances),

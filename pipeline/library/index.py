@@ -1,6 +1,7 @@
 """The index: for every object of a library the digest of what it was labelled from, and where its mask is.
 
 Each night that changed something adds one file and touches no other. Of an object's rows the newest night's counts.
+`m2n2 library compact` folds many nights' files into one, see compact.py.
 """
 
 from __future__ import annotations
@@ -66,14 +67,16 @@ class Index:
     """The newest row of every object, sorted by image, in the Parquet file `path` that is removed at exit."""
 
     def __init__(self, store: Store, keys: Sequence[str]) -> None:
-        """Fetch the index files `keys`, oldest night first, and merge them out of core."""
+        """Fetch the index files `keys`, oldest night first, and merge them out of core; one alone stays as it is."""
         self._directory = tempfile.TemporaryDirectory(prefix="m2n2-index-")
         directory = Path(self._directory.name)
         self.path = directory / "newest.parquet"
         files = [directory / f"{number:06d}.parquet" for number in range(len(keys))]
         for file, key in zip(files, keys, strict=True):
             store.get_file(key, file)
-        if files:
+        if len(files) == 1 and pq.read_schema(files[0]).names == INDEX.names:
+            self.path = files[0]
+        elif files:
             _merge(directory, files, self.path)
         else:
             pq.write_table(INDEX.empty_table(), self.path)
@@ -131,7 +134,7 @@ def _merge(directory: Path, files: Sequence[Path], target: Path) -> None:
                 FROM (FROM no_rows
                       UNION ALL BY NAME FROM read_parquet($files, filename = 'night', union_by_name = true))
                 QUALIFY row_number() OVER (PARTITION BY image, object ORDER BY night DESC) = 1
-                ORDER BY image""",
+                ORDER BY image, object""",
             params={"files": [str(file) for file in files]},
         )
         newest.write_parquet(str(target), compression="zstd", row_group_size=ROWS_A_BATCH)

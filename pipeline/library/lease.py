@@ -19,7 +19,7 @@ from datetime import datetime
 from types import TracebackType
 
 from pipeline.config import InvalidJob
-from pipeline.library.ledger import Holder, Night, Overtaken, State, append_state, read_state, state_key
+from pipeline.library.ledger import Compaction, Holder, Night, Overtaken, State, append_state, read_state, state_key
 from pipeline.storage.retry import StoreUnavailable
 from pipeline.storage.store import Store
 
@@ -68,6 +68,10 @@ class Lease:
     def commit(self, nights: Sequence[Night]) -> None:
         """Record the library's nights. Raises LeaseLost where another driver took over; then nothing is recorded."""
         self._append(nights=tuple(nights))
+
+    def commit_compaction(self, compaction: Compaction) -> None:
+        """Record that files were folded. Raises as `commit`."""
+        self._append(compactions=(*self.state.compactions, compaction))
 
     def check(self) -> None:
         """Raise LeaseLost where another driver took over."""
@@ -148,7 +152,7 @@ def take_lease(
         log.warning("%s: nothing here keeps two nights apart (allow_storage_that_replaces)", found)
     while True:
         state = read_state(store)
-        now = _store_time(store)
+        now = store_time(store)
         if state.holder is not None:
             _check_expired(store, state.holder, now)
         number = state.number + 1
@@ -184,7 +188,8 @@ def _check_expired(store: Store, holder: Holder, now: datetime) -> None:
         )
 
 
-def _store_time(store: Store) -> datetime:
+def store_time(store: Store) -> datetime:
+    """The time by the store's own clock."""
     store.put(CLOCK_KEY, HEARTBEAT)
     return store.info(CLOCK_KEY).modified
 

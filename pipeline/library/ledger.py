@@ -61,12 +61,30 @@ class Night:
 
 
 @dataclass(frozen=True)
+class Compaction:
+    """Files of earlier nights and compactions that were folded into one of each kind.
+
+    Attributes:
+        index: key of the index file.
+        registry: key of the file of identifiers; None where there were not two of them to fold.
+        of: keys of the files that these take the place of.
+        at: when, by the store's clock, ISO 8601; a reader that began before may still read what was folded.
+    """
+
+    index: str
+    registry: str | None
+    of: Sequence[str]
+    at: str
+
+
+@dataclass(frozen=True)
 class State:
     """The library after its `number`-th change; number 0 is a library that is not there yet."""
 
     number: int = 0
     holder: Holder | None = None
     nights: Sequence[Night] = ()
+    compactions: Sequence[Compaction] = ()
 
     @property
     def open_night(self) -> Night | None:
@@ -75,13 +93,22 @@ class State:
 
     @property
     def index_keys(self) -> list[str]:
-        """The index files, oldest night first."""
-        return [night.index for night in self.nights if night.index is not None]
+        """The index files that hold all nights, oldest night first."""
+        return self._newest([*(each.index for each in self.compactions), *(each.index for each in self.nights)])
 
     @property
     def registry_keys(self) -> list[str]:
-        """The files of identifiers, oldest night first."""
-        return [night.registry for night in self.nights if night.registry is not None]
+        """The files of identifiers of all nights, oldest night first."""
+        return self._newest([*(each.registry for each in self.compactions), *(each.registry for each in self.nights)])
+
+    @property
+    def fingerprinted(self) -> list[str]:
+        """What names the content of the library: the index files of its nights, folded or not."""
+        return [night.index for night in self.nights if night.index is not None]
+
+    def _newest(self, keys: Sequence[str | None]) -> list[str]:
+        folded = {key for compaction in self.compactions for key in compaction.of}
+        return [key for key in keys if key is not None and key not in folded]
 
 
 def read_state(store: Store) -> State:
@@ -112,4 +139,6 @@ def state_key(number: int) -> str:
 def _parse(data: bytes) -> State:
     document = json.loads(data)
     holder = Holder(**document["holder"]) if document["holder"] else None
-    return State(document["number"], holder, tuple(Night(**night) for night in document["nights"]))
+    nights = tuple(Night(**night) for night in document["nights"])
+    compactions = tuple(Compaction(**each) for each in document.get("compactions", []))  # earlier versions have none
+    return State(document["number"], holder, nights, compactions)

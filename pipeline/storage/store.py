@@ -13,6 +13,7 @@ import io
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -211,6 +212,12 @@ class Store:
     def open_seekable(self, key: str) -> io.BufferedReader:
         """A seekable binary file for readers of columns (Parquet); each of its reads is retried like `read`."""
         return io.BufferedReader(RandomAccess(self.info(key).size, partial(self.read_span, key)), READ_AHEAD_BYTES)
+
+    def remove(self, key: str) -> None:
+        """Remove an object that nothing refers to any more; one that is gone already is no error."""
+        fs, path = self._locate(key)
+        with suppress(FileNotFoundError):
+            self._retried(key, lambda: fs.rm_file(path))
 
     def honours_create_if_absent(self) -> bool:
         """Whether the store refuses to create a key that is there. Leaves a small object `.probe-...` for a moment."""
