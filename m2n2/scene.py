@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from m2n2.errors import InvalidAttention, InvalidImage, InvalidPrompt, OperatorR
 from m2n2.full_size import carry_mask, working_image, working_pixels
 from m2n2.joint_reading import click_map, read_jointly
 from m2n2.kernels.bounded_cache import BoundedCache
+from m2n2.kernels.gpu.copies import own_stream, to_host, upload
 from m2n2.kernels.parallel import run_parallel
 from m2n2.markov_map import markov_maps, start_states
 from m2n2.nearest_neighbour import keep_apart, mark_points, stability
@@ -120,7 +121,7 @@ class Scene:
             self._device = attention_NN.device
             self._operator_bytes = attention_NN.nbytes
             self._point_maps = _point_maps(attention_NN, self.settings, overwrite_attention)
-        self._work_on(working_image(self._image_HW3, working_pixels(self.settings, self.grid)))
+        self._begin_anew()
 
     def advance(self, points: Sequence[Point]) -> None:
         """Run the Markov chain for all these points at once and keep their maps."""
@@ -139,7 +140,7 @@ class Scene:
         small = copy.copy(self)
         small._operator_bytes = 0
         small._image_HW3 = working_image(self._image_HW3, pixels)
-        small._work_on(small._image_HW3)
+        small._begin_anew(small._image_HW3)
         return small
 
     def with_settings(self, settings: Settings) -> Scene:
@@ -156,7 +157,7 @@ class Scene:
         other.settings = settings
         other._operator_bytes = 0
         _checked_image(self._image_HW3, settings.max_pixels)
-        other._work_on(working_image(self._image_HW3, working_pixels(settings, self.grid)))
+        other._begin_anew()
         return other
 
     @property
@@ -214,12 +215,19 @@ class Scene:
         )[0].numpy()
         return full_PHW
 
-    def _work_on(self, small_hw3: np.ndarray) -> None:
-        """Take this as the working image; nothing is known of clicks on it."""
-        self._small_hw3 = small_hw3
+    @cached_property
+    def _small_hw3(self) -> np.ndarray:
+        """The working image, made with the first mask: the thread that advances would keep the device waiting."""
+        return working_image(self._image_HW3, working_pixels(self.settings, self.grid))
+
+    def _begin_anew(self, small_hw3: np.ndarray | None = None) -> None:
+        """Nothing is known of clicks, and the working image is this one or is to be made."""
+        self.__dict__.pop("_small_hw3", None)
+        if small_hw3 is not None:
+            self._small_hw3 = small_hw3
         self._smoother: Smoother | None = None
         if self.settings.smooth and self._chain is not None:
-            self._smoother = Smoother(self._chain, self.grid, small_hw3, self.settings)
+            self._smoother = Smoother(self._chain, self.grid, self._small_hw3, self.settings)
         self._markov_maps: BoundedCache[Pixel, np.ndarray] = BoundedCache(MARKOV_CACHE_BYTES)
         self._readings: BoundedCache[ReadClicks, Reading] = BoundedCache(CLICK_CACHE_BYTES)
         self._clicks: BoundedCache[Pixel, ClickMap] = BoundedCache(CLICK_CACHE_BYTES)
@@ -248,16 +256,17 @@ class Scene:
             point_maps = self._point_maps
             if point_maps is None:
                 raise OperatorReleased(f"point {missing[0]} was not advanced before the operator was released")
-            starts_PN = torch.from_numpy(start_states(missing, self._image_HW3.shape[:2], self.grid))
-            made_PN = point_maps(starts_PN.to(self._device), self.settings).cpu().numpy()
+            starts_PN = start_states(missing, self._image_HW3.shape[:2], self.grid)
+            made_PN = to_host(point_maps(upload(starts_PN, self._device), self.settings))
             for pixel, map_N in zip(missing, made_PN, strict=True):
                 maps[pixel] = map_N
                 self._markov_maps.put(pixel, map_N, map_N.nbytes)
         return [map_N for pixel in pixels if (map_N := maps[pixel]) is not None]
 
     def _upsampled(self, pixels: list[Pixel]) -> np.ndarray:
-        maps_PN = torch.from_numpy(np.stack(self._grid_maps(pixels))).to(self._device)
-        return upsample(maps_PN.reshape(len(pixels), *self.grid), self._small_hw3, self.settings)
+        maps_Phw = np.stack(self._grid_maps(pixels)).reshape(len(pixels), *self.grid)
+        with own_stream(self._device):
+            return upsample(upload(maps_Phw, self._device), self._small_hw3, self.settings)
 
     def _maps_at_once(self) -> int:
         return max(1, BATCH_BYTES // (4 * self._small_hw3[..., 0].size))

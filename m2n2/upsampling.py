@@ -21,6 +21,7 @@ from numba import njit
 
 from m2n2.kernels.fast_exponential import exp2
 from m2n2.kernels.gpu.choice import Choice
+from m2n2.kernels.gpu.copies import to_host, upload
 from m2n2.kernels.parallel import run_parallel, strips
 from m2n2.settings import Settings
 
@@ -119,7 +120,7 @@ def _smooth_torch(bilinear_PHW: torch.Tensor, image_HW3: np.ndarray, offsets: Of
     count, height, width = bilinear_PHW.shape
     reach_x, reach_y = int(offsets.reach.max()), int(offsets.dy.max())
     margins = (reach_x, reach_x, reach_y, reach_y)
-    image_3HW = torch.from_numpy(image_HW3).to(device).permute(2, 0, 1).float()
+    image_3HW = upload(image_HW3, device).permute(2, 0, 1).float()
     padded_3HW = torch.nn.functional.pad(image_3HW, margins, value=FAR_COLOUR)
     padded_PHW = torch.nn.functional.pad(bilinear_PHW, margins)
     numerator_PHW = torch.zeros_like(bilinear_PHW)
@@ -138,19 +139,16 @@ def _smooth_torch(bilinear_PHW: torch.Tensor, image_HW3: np.ndarray, offsets: Of
             weight_HW[first:last] += weights_HWD.sum(dim=2)
             near_PHWD = padded_PHW[:, rows, columns].unfold(2, 2 * reach + 1, 1)
             numerator_PHW[:, first:last] += (near_PHWD * weights_HWD).sum(dim=3)
-    result_PHW: np.ndarray = (numerator_PHW / weight_HW).cpu().numpy()
-    return result_PHW
+    return to_host(numerator_PHW / weight_HW)
 
 
 def _smooth_triton(bilinear_PHW: torch.Tensor, image_HW3: np.ndarray, offsets: Offsets) -> np.ndarray:
     from m2n2.kernels.gpu.upsampling import joint_bilateral  # Triton is installed only where there is a GPU
 
     device = bilinear_PHW.device
-    image, dy, reach = (torch.from_numpy(a).to(device) for a in (image_HW3, offsets.dy, offsets.reach))
-    spatial_log2 = torch.from_numpy(offsets.spatial_log2).to(device)
-    means_PHW = joint_bilateral(bilinear_PHW, image, dy.int(), reach.int(), spatial_log2, offsets.colour_log2)
-    smoothed_PHW: np.ndarray = means_PHW.cpu().numpy()
-    return smoothed_PHW
+    image, dy, reach = (upload(each, device) for each in (image_HW3, offsets.dy, offsets.reach))
+    spatial_log2 = upload(offsets.spatial_log2, device)
+    return to_host(joint_bilateral(bilinear_PHW, image, dy.int(), reach.int(), spatial_log2, offsets.colour_log2))
 
 
 def _trial(count: int) -> tuple[torch.Tensor, np.ndarray, Offsets]:
