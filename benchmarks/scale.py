@@ -302,11 +302,12 @@ def plan_process(job_file: Path) -> None:
     """Plan the job; report seconds and peak memory of this process."""
     report = job_file.with_suffix(".report")
     with peak_memory() as peak:
-        began = time.monotonic()
+        began, cpu_began = time.monotonic(), time.process_time()
         plan = find_or_make_plan(load_job(job_file))
-        seconds = time.monotonic() - began
+        seconds, cpu_s = time.monotonic() - began, time.process_time() - cpu_began
     figures = {"clicks": plan.objects, "shards": len(plan.shards), "seconds": round(seconds, 1)}
-    report.write_text(json.dumps(figures | {"peak_mb": round(peak() / 1e6)}))
+    figures |= {"cpu_seconds": round(cpu_s, 1), "peak_mb": round(peak() / 1e6), "load": round(os.getloadavg()[0], 1)}
+    report.write_text(json.dumps(figures))
 
 
 def label_process(job_file: Path) -> None:

@@ -50,7 +50,7 @@ def filesystem(protocol: str, storage: Storage) -> Any:
 
 def unknown_protocol(protocol: str) -> str | None:
     """Why nobody here speaks a protocol, or None; whether its package is installed is not asked."""
-    if protocol in fsspec.available_protocols():
+    if protocol in fsspec.available_protocols() or protocol in fsspec.registry:  # there a program adds its own
         return None
     lower = f"; allowed: {protocol.lower()}://" if protocol.lower() in fsspec.available_protocols() else ""
     return f"found protocol {protocol}://, which nobody here speaks{lower or '; allowed: a path, s3://, gs://, ...'}"
