@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline.driver.progress import Snapshot, Status
 
 LOG_PROGRESS_EVERY_S = 30.0
+SLOWEST_SHOWN = 5  # the others are in --json
 
 console = Console(stderr=True, highlight=False)
 log = logging.getLogger("m2n2.progress")
@@ -90,12 +91,19 @@ def status_text(status: Status) -> str:
     if status.heartbeat and status.driver_alive:
         beat = status.heartbeat
         left = "?" if beat["left_s"] is None else duration(beat["left_s"])
-        lines.append(f"driver   alive: {beat['host']} pid {beat['pid']}, {beat['workers']} workers")
+        workers = f"{beat['workers']} of {beat['wanted']}" if "wanted" in beat else beat["workers"]
+        lines.append(f"driver   alive: {beat['host']} pid {beat['pid']}, {workers} workers")
         if beat.get("waiting"):  # version 0.1.0 did not say
             lines.append(f"waiting  {beat['waiting']}")
         lines.append(f"rate     {beat['images_per_s']:.2f} images/s, left {left}")
     else:
         lines.append("driver   none alive")
+    for number, image in enumerate(status.slow_images[:SLOWEST_SHOWN]):
+        where = f"{image.image}, objects {image.objects}, on {image.host}"
+        lines.append(f"{'slow' if not number else '':8} {image.seconds:.1f} s {where}")
+    for number, node in enumerate(status.slow_nodes[:SLOWEST_SHOWN]):
+        heading = "nodes" if not number else ""
+        lines.append(f"{heading:8} {node.host} {node.seconds_an_image:.2f} s an image, images {node.images}")
     if status.last_part:
         lines.append(f"last     part written {status.last_part.isoformat(timespec='seconds')}")
     lines.append(f"outcome  {status.outcome or 'not ended'}")

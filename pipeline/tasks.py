@@ -25,6 +25,16 @@ class Task:
 
 
 @dataclass(frozen=True)
+class SlowImage:
+    """An image that took long: seconds of device and CPU, for so many objects, on this host."""
+
+    image: str
+    seconds: float
+    objects: int
+    host: str
+
+
+@dataclass(frozen=True)
 class TaskReport:
     """What one call did.
 
@@ -33,6 +43,9 @@ class TaskReport:
         doubts: images by what looks wrong about them, of those whose pixels were fetched in this call.
         looked_at: how many these were.
         stages: seconds by stage, all threads' added up.
+        host: where it was done.
+        seconds_of_images: of device and CPU, for all images together.
+        slowest: the few images that took longest, the longest first; none where the part was there already.
     """
 
     task: Task
@@ -44,6 +57,9 @@ class TaskReport:
     doubts: dict[Doubt, int] = field(default_factory=dict)
     looked_at: int = 0
     stages: dict[str, float] = field(default_factory=dict)
+    host: str = ""
+    seconds_of_images: float = 0.0
+    slowest: tuple[SlowImage, ...] = ()
 
 
 @dataclass

@@ -16,13 +16,14 @@ from typing import Any
 from pipeline.attempts import all_attempts
 from pipeline.describe import describe
 from pipeline.driver.doubts import Doubts, write_doubts
+from pipeline.driver.seeing.slowest import NodeTotal, Slowest, read_slowest, write_slowest
 from pipeline.driver.stages import write_stages
 from pipeline.driver.suspicions import Suspicions, write_suspicions
 from pipeline.manifests.count import count_objects
 from pipeline.manifests.freeze import freeze_by_manifests
 from pipeline.plan import Plan
 from pipeline.storage.store import Store
-from pipeline.tasks import Progress
+from pipeline.tasks import Progress, SlowImage
 
 HEARTBEAT_KEY = "status/heartbeat.json"
 HEARTBEAT_EVERY_S = 10.0
@@ -43,6 +44,7 @@ class Snapshot:
         suspicions: what the next driver should know.
         doubts: what looks wrong although nothing failed; None where that is not counted.
         stages: seconds by stage, of earlier drivers too; None where they are not added up.
+        slowest: images and nodes, of earlier drivers too; None where that is not looked at.
         progress: what this driver did.
     """
 
@@ -57,6 +59,7 @@ class Snapshot:
     suspicions: Suspicions = field(default_factory=Suspicions)
     doubts: Doubts | None = None
     stages: Mapping[str, float] | None = None
+    slowest: Slowest | None = None
     progress: Progress = field(default_factory=Progress)
     began_s: float = field(default_factory=time.monotonic)
 
@@ -92,6 +95,7 @@ class Heartbeat:
         self._suspicions = Suspicions()
         self._doubts: Doubts | None = None
         self._stages: Mapping[str, float] = {}
+        self._slowest = Slowest()
         self._snapshot: Snapshot | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -139,6 +143,9 @@ class Heartbeat:
             if snapshot.stages is not None and snapshot.stages != self._stages:
                 write_stages(self._store, self._fingerprint, snapshot.stages)
                 self._stages = snapshot.stages
+            if snapshot.slowest is not None and snapshot.slowest != self._slowest:
+                write_slowest(self._store, self._fingerprint, snapshot.slowest)
+                self._slowest = snapshot.slowest
         except OSError as error:
             # The work itself meets the same outage or full disk and reports it; a reader should see the missed beat.
             log.debug("no heartbeat: %s", describe(error))
@@ -146,7 +153,12 @@ class Heartbeat:
 
 @dataclass(frozen=True)
 class Status:
-    """What an output says of its run."""
+    """What an output says of its run.
+
+    Attributes:
+        slow_images: those that took longest, the longest first.
+        slow_nodes: every node that did something, those with the most seconds an image first.
+    """
 
     shards_total: int
     shards_done: int
@@ -158,6 +170,8 @@ class Status:
     driver_alive: bool
     last_part: datetime | None
     outcome: str | None
+    slow_images: Sequence[SlowImage]
+    slow_nodes: Sequence[NodeTotal]
 
 
 def read_status(store: Store) -> Status | None:
@@ -167,6 +181,7 @@ def read_status(store: Store) -> Status | None:
         return None
     parts = freeze_by_manifests(store, attempts)
     counted = count_objects(parts)
+    slowest = read_slowest(store, attempts[0].fingerprint)
     heartbeat, outcome = _json(store, HEARTBEAT_KEY), _json(store, "run.json")
     return Status(
         shards_total=sum(len(plan.shards) for plan in attempts),
@@ -179,6 +194,8 @@ def read_status(store: Store) -> Status | None:
         driver_alive=_is_alive(heartbeat),
         last_part=max(filter(None, (attempt.newest for attempt in parts.attempts)), default=None),
         outcome=outcome["outcome"] if outcome else None,
+        slow_images=slowest.images,
+        slow_nodes=slowest.slowest_nodes(),
     )
 
 

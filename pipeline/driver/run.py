@@ -25,6 +25,7 @@ from pipeline.driver.nodes import NoWorkers
 from pipeline.driver.progress import Heartbeat, Snapshot
 from pipeline.driver.seeing.metrics import RunMetrics
 from pipeline.driver.seeing.post_mortem import PostMortems
+from pipeline.driver.seeing.slowest import read_slowest
 from pipeline.driver.stages import plus_stages, read_stages
 from pipeline.driver.suspicions import read_suspicions
 from pipeline.frozen_parts import freeze_parts
@@ -188,6 +189,7 @@ class _Labelling:
         # What is tried again was counted before.
         self._doubts = read_doubts(self._store, plan.fingerprint) if not plan.root else None
         self._stages = read_stages(self._store, plan.fingerprint) if not plan.root else None
+        self._slowest = read_slowest(self._store, plan.fingerprint) if not plan.root else None
 
     def work(self, stop: threading.Event) -> None:
         """Until every shard is done, or `stop` is set and the running shards had their time to finish."""
@@ -237,6 +239,7 @@ class _Labelling:
             suspicions=self._dispatcher.suspicions(),
             doubts=self._doubts,
             stages=self._stages,
+            slowest=self._slowest,
             progress=self._fleet.progress(),
         )
         # Images of a shard that cannot be committed are labelled again and again: that is not getting on.
@@ -260,6 +263,7 @@ class _Labelling:
         self._stages = self._stages if self._stages is None else plus_stages(self._stages, report.stages)
         if report.task.whole:
             self._on_part(report.task.shard)
+        self._slowest = self._slowest and self._slowest.plus(report)
         self._join(report.task.shard, self._dispatcher.done(report.task, report.rows))
         log.info(
             "shard=%05d whole=%s images=%d objects=%d failed=%d seconds=%.1f",

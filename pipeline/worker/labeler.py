@@ -25,7 +25,7 @@ from pipeline.interventions import skipped_images, without_skipped
 from pipeline.parts import Row, Size, commit_part, committed_reasons
 from pipeline.plan import PlanHead, PlanReference, load_head, read_images
 from pipeline.shards.shard_table import Shard
-from pipeline.tasks import Doubt, Place, Progress, Task, TaskReport
+from pipeline.tasks import Doubt, Place, Progress, SlowImage, Task, TaskReport
 from pipeline.worker.clicks_on_image import doubts_about, placed_on
 from pipeline.worker.metrics import StorageMetrics, WorkerMetrics
 from pipeline.worker.model import load_model
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from m2n2 import Scene
 
 REFINED_AT_ONCE = 2
+SLOWEST_OF_A_TASK = 5
 STAGES = ("fetch", "decode", "attention and maps", "masks", "write")
 OLD_WORKER_EXIT_S = 60.0
 
@@ -127,6 +128,9 @@ class Labeler:
             doubts={doubt: number for doubt, number in doubts.items() if doubt is not None},
             looked_at=doubts[None],
             stages=stages,
+            host=os.uname().nodename,
+            seconds_of_images=sum(row["seconds"] for row in rows),
+            slowest=_slowest(rows),
         )
 
     @ray.method(concurrency_group="control")
@@ -218,6 +222,17 @@ class Labeler:
 def _size(fetched: Fetched) -> float:
     pixels = 0 if fetched.pixels is None else fetched.pixels[..., 0].size
     return image_size(len(fetched.clicks.objects), pixels)
+
+
+def _slowest(rows: Sequence[Row]) -> tuple[SlowImage, ...]:
+    seconds, objects = Counter[str](), Counter(row["image"] for row in rows)
+    for row in rows:
+        seconds[row["image"]] += row["seconds"]
+    host = os.uname().nodename
+    return tuple(
+        SlowImage(image, round(total, 3), objects[image], host)
+        for image, total in seconds.most_common(SLOWEST_OF_A_TASK)
+    )
 
 
 def _failed_only(reasons: Counter[str | None]) -> dict[str, int]:

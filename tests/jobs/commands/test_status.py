@@ -12,10 +12,12 @@ from jobs.cli import main
 from jobs.commands import status as status_command
 from pipeline.config import parse_job
 from pipeline.driver.progress import HEARTBEAT_KEY
+from pipeline.driver.seeing.slowest import NodeTotal, Slowest, write_slowest
 from pipeline.failure import Failure
 from pipeline.parts import commit_part, error_row
 from pipeline.plan import Plan, find_or_make_plan, read_shard
 from pipeline.storage.store import Store
+from pipeline.tasks import SlowImage
 from tests.pipeline.make_data import put_dataset
 
 
@@ -49,6 +51,22 @@ def test_as_json(run: tuple[Store, Plan], capsys: pytest.CaptureFixture[str]) ->
     assert (found["failed"], found["examples"]) == ({"image_missing": 2}, {"image_missing": ["gone", "gone"]})
     assert (found["driver_alive"], found["heartbeat"]["workers"]) == (True, 2)
     assert datetime.fromisoformat(found["last_part"]).tzinfo is not None
+
+
+def test_the_slowest_images_and_nodes(run: tuple[Store, Plan], capsys: pytest.CaptureFixture[str]) -> None:
+    store, plan = run
+    images = tuple(SlowImage(f"{number}.jpg", 9.0 - number, 3, "gpu-07") for number in range(7))
+    nodes = {host: NodeTotal(host, 10, seconds) for host, seconds in (("gpu-06", 5.0), ("gpu-07", 50.0))}
+    write_slowest(store, plan.fingerprint, Slowest(images, nodes))
+    main(["status", store.root])
+    text = capsys.readouterr().out
+    assert "slow     9.0 s 0.jpg, objects 3, on gpu-07\n         8.0 s 1.jpg" in text
+    assert "5.jpg" not in text
+    assert "nodes    gpu-07 5.00 s an image, images 10\n         gpu-06 0.50 s an image" in text
+    main(["status", store.root, "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert [image["image"] for image in found["slow_images"]] == [f"{number}.jpg" for number in range(7)]
+    assert found["slow_nodes"][0] == {"host": "gpu-07", "images": 10, "seconds": 50.0}
 
 
 def test_watched_until_the_run_ends(

@@ -73,6 +73,11 @@ def test_every_object_gets_its_mask_by_two_workers(data: Store, tmp_path: Path) 
     stages = read_stages(job.output_store, ended["fingerprint"])
     assert list(stages) == ["fetch", "decode", "attention and maps", "masks", "write"]
     assert min(stages.values()) > 0
+    status = read_status(job.output_store)
+    assert status is not None
+    assert {image.image for image in status.slow_images} == {f"{n:04d}.png" for n in range(6)}
+    assert [node.images for node in status.slow_nodes] == [6]
+    assert sum(image.seconds for image in status.slow_images) == pytest.approx(status.slow_nodes[0].seconds, abs=0.1)
 
 
 @pytest.mark.usefixtures("local_ray")
