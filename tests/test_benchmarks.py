@@ -25,6 +25,10 @@ def test_head(tmp_path: Path) -> None:
     assert len(json.loads(report.read_text())["rows"]) == 8
 
 
+def test_head_in_company() -> None:
+    assert "| passive | a busy loop |" in run("benchmarks.head", "--company", "--repeats", "1")
+
+
 @pytest.mark.parametrize("store", [(), ("--s3",)])
 def test_scale(tmp_path: Path, store: tuple[str, ...]) -> None:
     report = tmp_path / "scale.json"

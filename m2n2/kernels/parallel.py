@@ -49,11 +49,18 @@ def threads() -> int:
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads(), thread_name_prefix="m2n2", initializer=_enter_pool)
+    count = threads()
+    all_here = threading.Barrier(count)
+    pool = ThreadPoolExecutor(count, thread_name_prefix="m2n2", initializer=_enter_pool)
+    list(pool.map(lambda _: all_here.wait(), range(count)))
+    torch.set_num_threads(count)  # torch remembers the last number for threads that are yet to come
+    return pool
 
 
 def _enter_pool() -> None:
     _inside.pool = True
+    torch.get_num_threads()  # the question makes torch settle a new thread's number, which it does once
+    torch.set_num_threads(1)  # or its operations in each of these would start as many threads again
 
 
 os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has the pool, but none of its threads

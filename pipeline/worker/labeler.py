@@ -53,7 +53,9 @@ class Labeler:
         self._device = threading.Lock()
         self._progress = Progress()
         self._work = WorkUnderWay()
-        self._refiners = ThreadPoolExecutor(REFINED_AT_ONCE, thread_name_prefix="refine")
+        # Beside the one pool of the kernels: no more of these than cores that the job gives a worker.
+        refiners = max(1, min(REFINED_AT_ONCE, int(job.workers.cpus)))
+        self._refiners = ThreadPoolExecutor(refiners, thread_name_prefix="refine")
         self._storage_metrics = StorageMetrics()
         self._backbone: Any = None
         self._plan: PlanHead

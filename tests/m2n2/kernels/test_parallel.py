@@ -32,6 +32,25 @@ def test_work_that_runs_in_parallel_itself_does_not_wait_for_its_own_thread() ->
     assert inner[:2] == [[0, 1, 2], [1, 2, 3]]
 
 
+def test_torch_starts_no_threads_of_its_own_below_those_of_the_pool() -> None:
+    code = """
+import os
+import torch
+from m2n2.kernels.parallel import run_parallel
+threads = lambda: len(os.listdir("/proc/self/task"))
+torch.set_num_threads(3)
+begun = threads()
+run_parallel(lambda _: torch.ones(1 << 20).half().float(), range(12))
+of_pool = threads()
+torch.ones(1 << 20).half().float()
+print(of_pool - begun, threads() - of_pool, torch.get_num_threads())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    of_pool, of_caller, allowed = map(int, done.stdout.split())
+    assert of_pool == 3
+    assert (of_caller, allowed) == (2, 3), "the caller's own operations still have all of them"
+
+
 def test_strips_cover_all_rows_once() -> None:
     assert strips(10, 4) == [(0, 4), (4, 8), (8, 10)]
     assert strips(0, 4) == []

@@ -3,6 +3,7 @@
     python -m benchmarks.head                                  # synthetic attention, seeded; a quarter of an hour
     python -m benchmarks.head --grids 80 --megapixels 0.19 --clicks 8
     python -m benchmarks.head --weights DIR --image photo.jpg  # attention of a real DINOv2 on a photo of yours
+    python -m benchmarks.head --company                        # the same beside a busy loop (company.py)
 
 Every grid and image size runs in a process of its own, so that its peak memory is its own; the making of the attention
 is included, with `--weights` the network too, for which no bar is set. Times are the best of `--repeats`; everything is
@@ -27,9 +28,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
-from m2n2 import Prompt, Scene, Settings
+from benchmarks.head.case import make_attention, make_image, spread_points, warm_up
+from benchmarks.head.company import measure_company
+from m2n2 import Prompt, Scene
 from m2n2.flood_fill import flood_fill
 from m2n2.kernels.bounded_cache import BoundedCache
 from m2n2.kernels.parallel import run_parallel
@@ -42,7 +44,6 @@ GRIDS = [40, 64, 80, 128]
 MEGAPIXELS = [0.19, 1.0, 12.0]  # the first is 371 x 513, which the bars are set for
 CLICKS = [1, 8, 32]
 STAGES = ["operator", "chain", "upsampling", "flood fill", "thresholds", "segment"]
-ASPECT = 513 / 371
 
 
 def main() -> None:
@@ -54,8 +55,12 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="a DINOv2 directory; without it attention is synthetic")
     parser.add_argument("--image", type=Path, help="a photo, resized to each size; without it the image is synthetic")
     parser.add_argument("--json", type=Path, default=Path("head.json"), help="where the numbers go")
+    parser.add_argument("--company", action="store_true", help="only what a busy neighbour costs")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.company:
+        measure_company(arguments.repeats)
+        return
     if arguments.one:
         print(json.dumps(measure(arguments, **json.loads(arguments.one))))
         return
@@ -85,7 +90,7 @@ def in_child(options: Sequence[str], fresh_cache: bool = False, **case: Any) -> 
     """Run `measure` in a process of its own."""
     with tempfile.TemporaryDirectory() as directory:
         environment = os.environ | ({"NUMBA_CACHE_DIR": directory} if fresh_cache else {})
-        command = [sys.executable, __file__, *options, "--one", json.dumps(case)]
+        command = [sys.executable, "-m", "benchmarks.head", *options, "--one", json.dumps(case)]
         done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -152,11 +157,6 @@ def flood(job: tuple[np.ndarray, int, int]) -> np.ndarray:
     return flooded
 
 
-def spread_points(count: int, size: tuple[int, int]) -> list[tuple[int, int]]:
-    rng = np.random.default_rng(count)
-    return [(int(rng.integers(size[1])), int(rng.integers(size[0]))) for _ in range(count)]
-
-
 def timed(work: Callable[[], Any], repeats: int) -> float:
     best = float("inf")
     for _ in range(repeats):
@@ -164,55 +164,6 @@ def timed(work: Callable[[], Any], repeats: int) -> float:
         work()
         best = min(best, time.perf_counter() - start)
     return best
-
-
-def warm_up() -> None:
-    """Every kernel once, on a small image that is larger than its working size."""
-    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    scene = Scene(image, make_attention(None, image, 8), Settings(working_pixels=1000))
-    scene.segment([Prompt([(9, 9), (50, 40)], [True, False])])
-
-
-def make_image(path: Path | None, megapixels: float) -> np.ndarray:
-    """A photo, or a few smooth coloured regions with noise, seed 0."""
-    height = round((megapixels * 1e6 / ASPECT) ** 0.5)
-    width = round(height * ASPECT)
-    if path is not None:
-        return np.asarray(Image.open(path).convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
-    fields = smooth_fields(np.random.default_rng(0), 3, (height, width))
-    regions = np.clip(128 + 90 * fields, 20, 235) // 40 * 40
-    noise = np.random.default_rng(1).integers(-6, 7, (height, width, 3))
-    pixels: np.ndarray = np.clip(regions + noise, 0, 255).astype(np.uint8)
-    return pixels
-
-
-def make_attention(weights: Path | None, image: np.ndarray, grid: int) -> torch.Tensor:
-    """(grid, grid, grid, grid) float32: DINOv2's, or a softmax over smooth random features and position, seed 0.
-
-    The synthetic one mixes about as fast as DINOv2's on photos: 13 to 17 rounds of Sinkhorn, maps of 7 to 30 steps.
-    """
-    if weights is not None:
-        from m2n2.backbones import load_backbone
-
-        backbone = load_backbone("dinov2", weights=str(weights), device="cpu", dtype="float32", grid=grid)
-        return backbone.attention(image)
-    features = smooth_fields(np.random.default_rng(0), 8, (grid, grid)).reshape(grid * grid, 8)
-    positions = np.indices((grid, grid)).reshape(2, grid * grid).T / grid
-    keys = torch.from_numpy(np.concatenate([0.6 * features, 3 * positions], axis=1).astype(np.float32))
-    attention = torch.empty(grid * grid, grid * grid)
-    for first in range(0, len(keys), 512):
-        rows = slice(first, first + 512)
-        torch.softmax(-0.5 * torch.cdist(keys[rows], keys) ** 2, dim=1, out=attention[rows])
-    attention.mul_(0.95).add_(0.05 / len(keys))
-    return attention.reshape(grid, grid, grid, grid)
-
-
-def smooth_fields(rng: np.random.Generator, count: int, size: tuple[int, int]) -> np.ndarray:
-    """Smooth random fields of unit variance: (H, W, count)."""
-    coarse = torch.from_numpy(rng.normal(size=(1, count, 7, 7)).astype(np.float32))
-    fields = torch.nn.functional.interpolate(coarse, size=size, mode="bicubic", align_corners=True)[0]
-    scaled: np.ndarray = (fields / fields.std(dim=(1, 2), keepdim=True)).permute(1, 2, 0).numpy()
-    return scaled
 
 
 def compared_with_bars(rows: list[dict[str, Any]], compile_seconds: float, with_memory: bool) -> list[dict[str, Any]]:
