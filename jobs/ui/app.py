@@ -107,7 +107,9 @@ class _Api:
         self._page, self._about, self._tabs = page, about, Tabs()
 
     async def about(self, _: Request) -> Body:
-        return self._about | {"categories": self._page.book.categories, "reviews": self._page.review is not None}
+        page = self._page
+        known = {"categories": page.categories, "takes_others": page.takes_others}
+        return self._about | known | {"reviews": page.review is not None}
 
     async def events(self, request: Request) -> Response:
         """Server-sent events for one tab: its role when that changes, and how things stand."""

@@ -39,6 +39,7 @@ class Checked:
         near: pairs of objects of one image whose first clicks on the object lie within `NEAR_PIXELS` of one another.
         examples: some messages for each reason, and of pairs that are near.
         images_looked_at: how many images were looked at; 0 where nobody said where they are.
+        unknown: objects of each category that is none of those that were given; a run would be refused.
     """
 
     images: int = 0
@@ -50,6 +51,12 @@ class Checked:
     near: int = 0
     examples: dict[str, list[str]] = field(default_factory=dict)
     images_looked_at: int = 0
+    unknown: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether a run would refuse nothing and no object would fail."""
+        return not self.failed and not self.unknown
 
     def add(self, each: ObjectClicks, failure: Failure | None) -> None:
         """Count an object."""
@@ -68,8 +75,13 @@ class Checked:
             kept.append(message)
 
 
-def check_clicks(patterns: Sequence[str], store: Store, images: ImageSource | None) -> Checked:
+def check_clicks(
+    patterns: Sequence[str], store: Store, images: ImageSource | None, categories: Sequence[str] = ()
+) -> Checked:
     """Read all clicks, and the first bytes of every image where `images` is given.
+
+    Args:
+        categories: those that clicks may have; all where there are none.
 
     Raises:
         InvalidClicks: no run could read the click files.
@@ -90,6 +102,8 @@ def check_clicks(patterns: Sequence[str], store: Store, images: ImageSource | No
             for one, other in _near([each for each in objects if each.failure is None]):
                 checked.near += 1
                 checked.note("near", f"image {one.image!r}: objects {one.object!r} and {other.object!r}")
+    if categories:
+        checked.unknown = {name: number for name, number in checked.categories.items() if name not in categories}
     return checked
 
 

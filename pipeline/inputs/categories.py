@@ -31,16 +31,25 @@ class Category:
 
 
 def read_categories(job: Job) -> tuple[Category, ...]:
-    """The categories of the job's file in its order; none where the job names no file.
+    """The categories of the job's file in its order; none where the job names no file. Raises as `category_list`."""
+    if job.categories is None:
+        return ()
+    categories, source = category_list(job.categories, Store("", job.storage)), f"categories: {job.categories}"
+    if "png" in job.export and (too_large := [each for each in categories if each.id > LARGEST_ID_IN_PNG]):
+        where = f"{source}: element {categories.index(too_large[0])}: id"
+        raise InvalidJob(f"{where}: found {too_large[0].id}; allowed where png is exported: 1 to {LARGEST_ID_IN_PNG}")
+    return categories
+
+
+def category_list(address: str, store: Store) -> tuple[Category, ...]:
+    """The categories of a file, in its order.
 
     Raises:
         InvalidJob: the file is not there, or no list of categories; the message names file, element (from 0) and field.
     """
-    if job.categories is None:
-        return ()
-    source = f"categories: {job.categories}"
+    source = f"categories: {address}"
     try:
-        document = json.loads(Store("", job.storage).read(job.categories))
+        document = json.loads(store.read(address))
     except FileNotFoundError:
         raise InvalidJob(f"{source}: there is no such file") from None
     except (ValueError, OSError, RecursionError) as error:
@@ -50,9 +59,6 @@ def read_categories(job: Job) -> tuple[Category, ...]:
         raise InvalidJob(f'{source}: found {found}; allowed: a list such as [{{"id": 1, "name": "person"}}]')
     categories = tuple(_category(element, f"{source}: element {number}") for number, element in enumerate(document))
     _check_each_once(categories, source)
-    if "png" in job.export and (too_large := [each for each in categories if each.id > LARGEST_ID_IN_PNG]):
-        where = f"{source}: element {categories.index(too_large[0])}: id"
-        raise InvalidJob(f"{where}: found {too_large[0].id}; allowed where png is exported: 1 to {LARGEST_ID_IN_PNG}")
     for name, number in sorted(Counter(key for each in document for key in each if key not in FIELDS).items()):
         log.warning("%s: %d of %d elements have a field %r, which is not kept", source, number, len(document), name)
     return categories

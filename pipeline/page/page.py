@@ -13,6 +13,7 @@ from typing import Any
 from m2n2.prompt import Prompt
 from pipeline.config import Job
 from pipeline.describe import describe
+from pipeline.inputs.categories import read_categories
 from pipeline.page.click_book import ClickBook
 from pipeline.page.image_list import ImageList, ImagePage
 from pipeline.page.pictures import Pictures
@@ -38,7 +39,10 @@ class Page:
         Raises:
             LogInUse: another page has the clicks open.
             InvalidClicks, DamagedLog: they cannot be read.
+            InvalidJob: the file of categories cannot be.
         """
+        self._given = [each.name for each in read_categories(job)]
+        self.takes_others = not self._given or job.unknown_categories == "add"
         self.book = ClickBook(clicks, job.images_roots)
         self.images = ImageList(job.image_store)
         self.pictures = Pictures(job)
@@ -71,6 +75,11 @@ class Page:
         """The review, once its queue is sorted; None before, and where there is nothing to review."""
         ready = self.review is not None and self.review.done() and self.review.exception() is None
         return self.review.result() if ready and self.review is not None else None
+
+    @property
+    def categories(self) -> list[str]:
+        """Those that the job gives, in their order, then what else was clicked."""
+        return list(dict.fromkeys([*self._given, *self.book.categories]))
 
     def list_images(self, start: int, limit: int, search: str, show: str) -> ImagePage:
         """Images by name and by what they are: all, without, clicked, doubtful, done."""

@@ -108,6 +108,26 @@ def test_a_killed_server_loses_nothing_and_the_page_goes_on(page: Any, server: S
     assert [row[1:4] for row in rows(server)] == [("1", *DISC), ("2", *SQUARE)]
 
 
+def test_the_categories_of_a_job_are_offered_and_no_others_taken(page: Any, server: Server) -> None:
+    (server.folder / "categories.json").write_text('[{"id": 9, "name": "disc"}, {"id": 2, "name": "box"}]')
+    assert server.end() == 0
+    server.start(f"categories={server.folder / 'categories.json'}")
+    page.goto(server.address)
+    page.locator("#title", has_text=OPENED.format("00")).wait_for()
+    click(page, DISC)
+    assert page.locator("#objects input").input_value() == "disc", "the first one, in the order of the file"
+    for typed, taken in (("dics", "disc"), ("box", "box")):
+        page.keyboard.press("c")
+        page.keyboard.type(typed)
+        page.keyboard.press("Enter")
+        assert page.locator("#objects input").input_value() == taken
+        if typed != taken:
+            page.locator("#message", has_text="There is no category “dics”. Allowed: disc, box").wait_for()
+    saved(page)
+    assert server.end() == 0
+    assert rows(server) == [("00.png", "1", *DISC, True, "box")]
+
+
 def test_a_second_tab_is_told_and_may_take_over(page: Any, browser: Any, server: Server) -> None:
     second = browser.new_page()
     second.goto(server.address)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,25 +25,31 @@ def check(
     images: Annotated[
         str | None, typer.Option(metavar="ROOT", help="look at the beginning of every image, too")
     ] = None,
+    categories: Annotated[
+        str | None, typer.Option(metavar="FILE", help="a job's categories.json: which categories clicks may have")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="everything as one JSON object")] = False,
     endpoint_url: EndpointUrl = None,
 ) -> int:
-    """Say what a run would find wrong with clicks: it ends with 3 where an object would fail.
+    """Say what a run would find wrong with clicks: it ends with 3 where an object would fail or be refused.
 
     Example: m2n2 clicks check clicks.parquet --images photos/
     """
     from pipeline.containers.source import image_source
     from pipeline.forecast.check import check_clicks
+    from pipeline.inputs.categories import category_list
     from pipeline.storage.filesystem import Storage
     from pipeline.storage.store import Store
 
     storage = Storage(endpoint_url=endpoint_url)
-    found = check_clicks(clicks, Store("", storage), image_source(images, storage) if images else None)
-    say(json.dumps(vars(found)) if as_json else "\n".join(_lines(found)))
-    return NEEDS_A_PERSON if found.failed else COMPLETE
+    everywhere = Store("", storage)
+    allowed = [each.name for each in category_list(categories, everywhere)] if categories else []
+    found = check_clicks(clicks, everywhere, image_source(images, storage) if images else None, allowed)
+    say(json.dumps(vars(found)) if as_json else "\n".join(_lines(found, allowed)))
+    return COMPLETE if found.is_sound else NEEDS_A_PERSON
 
 
-def _lines(found: Checked) -> Iterator[str]:
+def _lines(found: Checked, allowed: Sequence[str]) -> Iterator[str]:
     from pipeline.forecast.check import NEAR_PIXELS
 
     looked = f"{found.images_looked_at:,} of them looked at" if found.images_looked_at else "none of them looked at"
@@ -53,6 +59,12 @@ def _lines(found: Checked) -> Iterator[str]:
     shown = found.categories.most_common(CATEGORIES_SHOWN)
     more = f", and {len(found.categories) - len(shown)} more" if len(found.categories) > len(shown) else ""
     yield f"category  {', '.join(f'{name} {number:,}' for name, number in shown)}{more}"
+    if found.unknown:
+        unknown = ", ".join(f"{name!r} {number:,}" for name, number in list(found.unknown.items())[:CATEGORIES_SHOWN])
+        names = ", ".join(map(repr, allowed[:CATEGORIES_SHOWN]))
+        more = f", and {len(allowed) - CATEGORIES_SHOWN} more" if len(allowed) > CATEGORIES_SHOWN else ""
+        yield f"bad       {sum(found.unknown.values()):,} objects of unknown categories: {unknown}"
+        yield f"          allowed: {names}{more}; `unknown_categories: add` in the job adds what is unknown"
     for reason, number in found.failed.most_common():
         yield f"bad       {number:,} objects: {reason}"
         yield from (f"          {example}" for example in found.examples[reason])

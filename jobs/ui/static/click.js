@@ -15,6 +15,13 @@ export class Clicking {
     this.active = null;
     this.histories = new Map();
     this.category = "object";
+    this.allowed = null;
+  }
+
+  // The categories that there may be, the first one for the first object; null: any.
+  allow(categories) {
+    this.allowed = categories;
+    if (categories) [this.category] = categories;
   }
 
   async open(image, aheadOf, place) {
@@ -99,6 +106,10 @@ export class Clicking {
   rename(object, category) {
     const clean = category.trim();
     if (!clean || clean === object.category) return this.page.changed();
+    if (this.allowed && !this.allowed.includes(clean)) {
+      this.page.say(`There is no category “${clean}”. Allowed: ${this.allowed.join(", ")}`, true);
+      return this.page.changed();
+    }
     this.category = clean;
     if (object.clicks.length) this.commit({ [object.name]: { category: clean, clicks: object.clicks } });
     else object.category = clean;

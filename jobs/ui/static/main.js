@@ -181,7 +181,7 @@ function makeCard(object) {
   category.setAttribute("list", "categories");
   category.setAttribute("aria-label", `Category of object ${object.name}`);
   category.addEventListener("focus", () => { clicking.active = object; category.select(); });
-  category.addEventListener("change", () => clicking.rename(object, category.value));
+  category.addEventListener("change", () => { clicking.rename(object, category.value); category.value = object.category; });
   category.addEventListener("keydown", (event) => { if (event.key === "Enter") { category.blur(); at("stage").focus(); } });
   const remove = Object.assign(document.createElement("button"), { className: "remove", textContent: "✕", title: "Remove (Del)" });
   remove.setAttribute("aria-label", `Remove object ${object.name}`);
@@ -412,6 +412,7 @@ async function begin() {
     const [about] = await Promise.all([ask("/api/about"), list.load()]);
     state.about = about;
     at("to-review").hidden = !about.reviews;
+    clicking.allow(about.takes_others ? null : about.categories);
     at("categories").replaceChildren(...about.categories.map((value) => Object.assign(document.createElement("option"), { value })));
     showSaved();
     if (list.total) await list.select(0);

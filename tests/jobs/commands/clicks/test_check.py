@@ -48,3 +48,21 @@ def test_sound_clicks_end_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["clicks", "check", str(tmp_path / "clicks.parquet")]) == 0
     assert "objects   2, 0 of them with a box" in capsys.readouterr().out
     assert main(["clicks", "check", str(tmp_path / "no.parquet")]) == 2
+
+
+def test_categories_that_a_run_would_refuse_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clicks, known = tmp_path / "clicks.parquet", tmp_path / "categories.json"
+    clicks.write_bytes(parquet([*click_rows("a.png"), *click_rows("b.png", [0])]))
+    command = ["clicks", "check", str(clicks), "--categories", str(known)]
+    known.write_text('[{"id": 7, "name": "red"}, {"id": 9, "name": "blue"}]')
+    assert main(command) == 0
+    known.write_text('[{"id": 7, "name": "blue"}]')
+    capsys.readouterr()
+    assert main(command) == 3
+    said = capsys.readouterr().out
+    assert "bad       2 objects of unknown categories: 'red' 2\n          allowed: 'blue'; `unknown_cat" in said
+    assert main([*command, "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["unknown"] == {"red": 2}
+    known.write_text('[{"id": 0, "name": "blue"}]')
+    assert main(command) == 2
+    assert "categories.json: element 0: id: found 0; allowed: " in capsys.readouterr().err
