@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def main() -> None:
     gathering.add_argument("--to", type=Path, required=True)
     gathering.add_argument("--head", choices=["default", "reference", "refined"], default="default")
     gathering.add_argument("--noise", type=float, default=0.0)
-    gathering.add_argument("--working-pixels", type=int, default=Settings().working_pixels)
+    gathering.add_argument("--working-pixels", type=_auto_or_number, default=Settings().working_pixels)
     gathering.add_argument("--weights", default="dinov2-small")
     gathering.set_defaults(run=gather)
     fitting = commands.add_parser("fit")
@@ -64,6 +64,10 @@ def main() -> None:
     fitting.set_defaults(run=fit)
     options = parser.parse_args()
     options.run(options)
+
+
+def _auto_or_number(text: str) -> int | Literal["auto"]:
+    return "auto" if text == "auto" else int(text)
 
 
 def gather(options: argparse.Namespace) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from jobs.cli import main
 from pipeline.export.one_pass import FORMATS
 from pipeline.storage.store import Store
-from tests.jobs.site import Site
+from tests.jobs.site import FakeLabeller, Site
 
 # What may differ: when, by which run, from which parts.
 ORIGIN = re.compile(
@@ -30,19 +32,20 @@ def exported(site: Site, target: Path) -> dict[str, bytes]:
     return {str(path.relative_to(target)): ORIGIN.sub(b"#", path.read_bytes()) for path in files}
 
 
-def test_every_format_of_two_nights_is_that_of_one(tmp_path: Path, disk_site: Site) -> None:
-    once = Site(Store(str(tmp_path / "once")), disk_site.labeller)
-    for site in (disk_site, once):
+def test_every_format_of_two_nights_is_that_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labeller = FakeLabeller(monkeypatch)
+    twice, once = (Site(Store(str(tmp_path / name)), labeller) for name in ("twice", "once"))
+    for site in (twice, once):
         site.photos("a.jpg", "b.jpg", "c.jpg")
-    disk_site.clicks("2026-09-01", FIRST)
-    disk_site.night("2026-09-01")
-    disk_site.clicks("2026-09-02", SECOND)
-    disk_site.night("2026-09-02")
-    assert sorted(disk_site.labeller.labelled) == sorted(SECOND), "only what is new"
+    twice.clicks("2026-09-01", FIRST)
+    twice.night("2026-09-01")
+    twice.clicks("2026-09-02", SECOND)
+    twice.night("2026-09-02")
+    assert sorted(twice.labeller.labelled) == sorted(SECOND), "only what is new"
     once.clicks("2026-09-02", FIRST | SECOND)
     once.night("2026-09-02")
 
-    several, one = exported(disk_site, tmp_path / "several"), exported(once, tmp_path / "one")
+    several, one = exported(twice, tmp_path / "several"), exported(once, tmp_path / "one")
     assert {name.partition("/")[0] for name in several} >= set(FORMATS), "each has its folder"
     assert sorted(several) == sorted(one)
     for name, data in several.items():
