@@ -129,7 +129,7 @@ def _found_by_layout(store: Store) -> Iterator[TruthImage]:
     if store.exists(COCO_DOCUMENT):
         return _coco(store, COCO_DOCUMENT)
     for images, masks in FOLDERS:
-        image_keys, mask_keys = ([entry.key for entry in store.listing(f"{each}/")] for each in (images, masks))
+        image_keys, mask_keys = (sorted(entry.key for entry in store.listing(f"{each}/")) for each in (images, masks))
         if image_keys and mask_keys:
             return _folders(store, image_keys, mask_keys)
     if next(iter(store.listing("inst/")), None) is not None:
@@ -166,7 +166,7 @@ def _sbd(store: Store) -> Iterator[TruthImage]:
     if store.exists(SBD_LIST):
         names = store.read(SBD_LIST).decode().split()
     else:
-        names = [PurePosixPath(entry.key).stem for entry in store.listing("inst/")]
+        names = sorted(PurePosixPath(entry.key).stem for entry in store.listing("inst/"))
     for name in names:
         key = f"inst/{name}.mat"
         numbers = np.unique(_instances(store.read(key)))

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.clicks import ObjectClicks
 from pipeline.containers.source import ImageSource, etags_of
 from pipeline.image_key import normal_key, outside_root
-from pipeline.library.index import Known
+from pipeline.library.index import Known, open_database
 from pipeline.shards.shard_file import ImageClicks
 
 Kind = Literal["new", "changed", "retried", "restored", "removed", "unchanged", "given_up"]
@@ -55,17 +55,29 @@ def write_etags(images: ImageSource, path: Path) -> None:
 
     What no click can name is left out: names that are not UTF-8, and keys that are not in normal form.
     """
+    sorted_so_far, before = True, ""
     with pq.ParquetWriter(path, ETAGS) as writer:
         rows: list[dict[str, str]] = []
         for key, etag in etags_of(images):
             if not _can_be_clicked(key, images.root):
                 log.debug("left out of the listing of images: %r", key)
                 continue
+            sorted_so_far, before = sorted_so_far and before < key, key
             rows.append({"image": key, "etag": etag})
             if len(rows) == ROWS_A_BATCH:
                 writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=ETAGS))
                 rows.clear()
         writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=ETAGS))
+    if not sorted_so_far:
+        _sort_by_image(path)
+
+
+def _sort_by_image(path: Path) -> None:
+    """Out of core, for storage that lists in another order, see `Store.listing`."""
+    unsorted = path.rename(path.with_suffix(".unsorted"))
+    with open_database(path.with_suffix(".duckdb")) as database:
+        database.read_parquet(str(unsorted)).order("image").write_parquet(str(path))
+    unsorted.unlink()
 
 
 def _can_be_clicked(key: str, root: str) -> bool:

@@ -48,6 +48,11 @@ def filesystem(protocol: str, storage: Storage) -> Any:
         raise UnusableStorage(f"{found}: {' '.join(str(error).split())}") from error
 
 
+def speaks(fs: Any, protocol: str) -> bool:
+    """Whether a file system of fsspec is the one of this protocol."""
+    return protocol in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
+
+
 def unknown_protocol(protocol: str) -> str | None:
     """Why nobody here speaks a protocol, or None; whether its package is installed is not asked."""
     if protocol in fsspec.available_protocols() or protocol in fsspec.registry:  # there a program adds its own

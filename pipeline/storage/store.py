@@ -23,11 +23,11 @@ from typing import Any, TypeVar
 import fsspec.asyn
 
 from pipeline.storage.atomic_file import create_file, is_temporary, replace_file, temporary_beside
-from pipeline.storage.filesystem import Storage, filesystem
+from pipeline.storage.filesystem import Storage, filesystem, speaks
+from pipeline.storage.listing import Found, Retried, files_on_disk, s3_objects
 from pipeline.storage.random_access import RandomAccess
 from pipeline.storage.refusals import UnusableStorage
 from pipeline.storage.retry import retried, s3_code
-from pipeline.storage.s3_pages import is_s3, s3_objects
 from pipeline.storage.traffic import count
 from pipeline.storage.witness import Trial, remember
 
@@ -89,7 +89,7 @@ class Store:
     def check(self) -> None:
         """Raise UnusableStorage where nothing of this root can be reached from this process; no request is made."""
         fs, _ = self._locate("")
-        if _is_local(fs) and sys.getfilesystemencoding() != "utf-8":
+        if speaks(fs, "file") and sys.getfilesystemencoding() != "utf-8":
             raise UnusableStorage(
                 f"{self.root}: names of files are {sys.getfilesystemencoding()} in this process; "
                 "allowed: utf-8 (PYTHONUTF8=1 in the environment of `ray start`)"
@@ -98,7 +98,7 @@ class Store:
     def folder_here(self) -> Path | None:
         """The root as a folder of this machine; None where it is in object storage."""
         fs, path = self._locate("")
-        return Path(path) if _is_local(fs) else None
+        return Path(path) if speaks(fs, "file") else None
 
     def exists(self, key: str) -> bool:
         """Whether the key is there now."""
@@ -116,31 +116,17 @@ class Store:
         return _entry(key, self._retried(key, lambda: fs.info(path), fails_alone=self._trial(key)))
 
     def listing(self, prefix: str) -> Iterator[Entry]:
-        """All objects below a prefix, sorted by key, fresh from the store. A prefix that is not there is empty."""
-        fs, path = self._locate(prefix)
-        fs.invalidate_cache()
-        try:
-            found = self._retried(prefix, lambda: fs.find(path, detail=True))
-        except FileNotFoundError:
-            return
-        start = len(path.rstrip("/")) + 1  # some servers list the prefix itself, as an empty object
-        for name, info in sorted(self._files(fs, found)):
-            if len(name) > start and not is_temporary(name):
-                # What follows the prefix may itself begin with a slash: `photos//a.jpg` is not `photos/a.jpg`.
-                yield _entry(f"{prefix.rstrip('/')}/{name[start:]}" if prefix else name[start:], info)
+        """All objects below a prefix, sorted by key, fresh from the store. A prefix that is not there is empty.
+
+        Memory does not grow with their number on S3, and on a disk only with that of one folder's files. Sorted is what
+        S3 sorts, disks and file systems too; a server of S3's protocol that walks through folders (SeaweedFS does)
+        sorts each folder, so that `a/b` may come before `a.txt`.
+        """
+        return self._listed(prefix)
 
     def listing_between(self, prefix: str, after: str, last: str) -> Iterator[Entry]:
-        """The objects below a prefix whose keys come after `after` and not after `last`, sorted by key, fresh.
-
-        S3 is asked for these alone; elsewhere all of the prefix is listed and the others are left out.
-        """
-        fs, path = self._locate(prefix)
-        if not is_s3(fs):
-            yield from (entry for entry in self.listing(prefix) if after < entry.key <= last)
-            return
-        first, stop = self._locate(after)[1], self._locate(last)[1]
-        for name, info in s3_objects(fs, path, first, stop, partial(self._retried, prefix)):
-            yield _entry(f"{prefix.rstrip('/')}/{name[len(path.rstrip('/')) + 1 :]}", {**info, "size": info["Size"]})
+        """As `listing`, the objects whose keys come after `after` and not after `last`; S3 is asked for these alone."""
+        return self._listed(prefix, self._locate(after)[1], self._locate(last)[1])
 
     def put_new(self, key: str, data: bytes) -> bool:
         """Create an object, all of it or nothing; never replace one.
@@ -150,7 +136,7 @@ class Store:
             own object there: who needs to know whose it is reads it back.
         """
         fs, path = self._locate(key)
-        if _is_local(fs):
+        if speaks(fs, "file"):
             return create_file(Path(path), data)
         try:
             self._upload(key, fs, len(data), "pipe_file", path, data, mode="create")
@@ -163,7 +149,7 @@ class Store:
     def put(self, key: str, data: bytes) -> None:
         """Create or replace an object, atomically: for status and exports, never for parts of a run."""
         fs, path = self._locate(key)
-        if _is_local(fs):
+        if speaks(fs, "file"):
             replace_file(Path(path), data)
         else:
             self._upload(key, fs, len(data), "pipe_file", path, data)
@@ -171,7 +157,7 @@ class Store:
     def put_file(self, key: str, source: Path) -> None:
         """Upload a file of any size; the key appears when all of it has arrived."""
         fs, path = self._locate(key)
-        if _is_local(fs):
+        if speaks(fs, "file"):
             temporary = temporary_beside(Path(path))
             fs.put_file(str(source), str(temporary))
             temporary.replace(path)
@@ -234,6 +220,30 @@ class Store:
         fs, path = self._locate(key)
         return Trial(path, self.storage.give_up_s, lambda witness: fs.cat_file(witness, start=0, end=1))
 
+    def _listed(self, prefix: str, after: str = "", last: str = "") -> Iterator[Entry]:
+        fs, path = self._locate(prefix)
+        fs.invalidate_cache()
+        start = len(path.rstrip("/")) + 1  # some servers list the prefix itself, as an empty object
+        try:
+            for name, info in self._found_below(fs, path, partial(self._retried, prefix), after, last):
+                if len(name) > start and not is_temporary(name):
+                    # What follows the prefix may itself begin with a slash: `photos//a.jpg` is not `photos/a.jpg`.
+                    yield _entry(f"{prefix.rstrip('/')}/{name[start:]}" if prefix else name[start:], info)
+        except FileNotFoundError:
+            return
+
+    def _found_below(self, fs: Any, path: str, retried: Retried, after: str, last: str) -> Iterator[Found]:
+        """Paths in the order of keys, with what the file system says of the object."""
+        if speaks(fs, "s3"):
+            yield from s3_objects(fs, path, retried, after, last)
+        elif speaks(fs, "file"):
+            yield from files_on_disk(path, retried, after, last)
+        else:
+            found = retried(lambda: fs.find(path, detail=True))
+            for name, info in sorted(self._files(fs, found)):
+                if after < name and (not last or name <= last):
+                    yield name, info
+
     def _files(self, fs: Any, found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         """The files among what a file system found, links to files with what they lead to."""
         for name, info in found.items():
@@ -291,7 +301,3 @@ def _entry(key: str, info: Mapping[str, Any]) -> Entry:
         modified = datetime.fromtimestamp(modified, UTC)
     etag = info.get("ETag") or info.get("etag") or f"{info.get('mtime', '')}-{info.get('size', '')}"
     return Entry(key=key, size=int(info.get("size") or 0), etag=str(etag).strip('"'), modified=modified)
-
-
-def _is_local(fs: Any) -> bool:
-    return "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.storage import s3_pages
+from pipeline.storage import listing
 from pipeline.storage.filesystem import Storage
 from pipeline.storage.retry import StoreUnavailable
 from pipeline.storage.store import Store
@@ -44,7 +44,7 @@ def test_of_many_writers_exactly_one_creates(store: Store) -> None:
 
 
 def test_a_listing_begins_and_ends_anywhere(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_pages, "KEYS_A_PAGE", 2)
+    monkeypatch.setattr(listing, "KEYS_A_PAGE", 2)
     for name in ("a", "b", "c", "d", "e", "f/g"):
         store.put_new(f"parts/{name}", b"1234")
     store.put_new("parts-of-others/c", b"1")
