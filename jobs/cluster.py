@@ -23,7 +23,7 @@ ANSWER_S = 5.0
 SETTINGS_FRAME = b"\x04"
 GRPC_BEGINS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + SETTINGS_FRAME + bytes(5)
 STARTS, TOO_SLOW = 3, "timed out during startup"
-OBJECT_STORE_BYTES = 256_000_000  # images and masks never travel through it
+OBJECT_STORE_BYTES = 256_000_000  # images and parts never travel through it, pieces of exports do
 
 
 class NoCluster(ConnectionError):
@@ -31,8 +31,11 @@ class NoCluster(ConnectionError):
 
 
 @contextmanager
-def connected(job: Job, address: str | None) -> Iterator[None]:
+def connected(job: Job | None, address: str | None) -> Iterator[None]:
     """Connect to `address` (default: RAY_ADDRESS, else a Ray of this machine's own); disconnect at the end.
+
+    Args:
+        job: whose workers have to find room; None: what is done takes the room that there is.
 
     Raises:
         InvalidJob: this machine's own Ray could never hold one of the job's workers, or the address is not Ray's.
@@ -51,7 +54,7 @@ def connected(job: Job, address: str | None) -> Iterator[None]:
         # Ray puts a handler of its own that ends the process at once: a driver has to drain.
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        if not address:
+        if job and not address:
             _check_room(job)
         yield
     finally:

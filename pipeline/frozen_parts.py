@@ -6,6 +6,7 @@ planned objects, both counted from 1. So they are the same at every moment of a 
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -103,6 +104,23 @@ def newest_rows(parts: FrozenParts, columns: Sequence[str] | None = None) -> Ite
         yield LabelledImage(image.id, list(by_object.values()))
 
 
+def parts_within(parts: FrozenParts, shards: range) -> FrozenParts:
+    """The parts of these shards of the first attempt, and of each later one those that may have their images.
+
+    Raises PlanDamaged.
+    """
+    first, *later = parts.attempts
+    names = (read_names(parts.store, first.plan, shard)["image"] for shard in (shards[0], shards[-1]))
+    begin, end = next(names)[0].as_py(), next(names)[-1].as_py()
+    return replace(
+        parts,
+        attempts=(
+            replace(first, sizes={shard: first.sizes[shard] for shard in shards if shard in first.sizes}),
+            *(_between(parts.store, attempt, begin, end) for attempt in later),
+        ),
+    )
+
+
 def check_against_plan(store: Store, plan: Plan, shard: int, table: pa.Table) -> None:
     """Raise ForeignPart where a part's `image` and `object` are not those of the shard's plan, in its order."""
     planned = read_names(store, plan, shard)
@@ -126,6 +144,15 @@ def _listed(store: Store, plan: Plan) -> AttemptParts:
         key = store.url(part_key(plan.root, foreign[0]))
         raise ForeignPart(f"{key}: is of no shard of the plan, which has {len(plan.shards)}")
     return AttemptParts(plan, sizes, newest)
+
+
+def _between(store: Store, attempt: AttemptParts, begin: str, end: str) -> AttemptParts:
+    """An attempt's parts from the one that may have the image `begin` up to the one that may have `end`."""
+    first_image = lambda shard: read_names(store, attempt.plan, shard)["image"][0].as_py()  # noqa: E731
+    every = range(len(attempt.plan.shards))
+    first = max(0, bisect.bisect_right(every, begin, key=first_image) - 1)
+    stop = bisect.bisect_right(every, end, key=first_image)
+    return replace(attempt, sizes={shard: size for shard, size in attempt.sizes.items() if first <= shard < stop})
 
 
 def _images(store: Store, attempt: AttemptParts, columns: Sequence[str] | None) -> Iterator[LabelledImage]:

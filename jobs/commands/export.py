@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from jobs.commands.missing import tell_missing
-from jobs.commands.options import EndpointUrl
+from jobs.commands.options import EndpointUrl, RayAddress
 from jobs.console import say
 from jobs.exit_codes import INCOMPLETE
 from jobs.process import write
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from pipeline.config import ExportFormat
     from pipeline.export.format import Options
     from pipeline.export.labels import Labels
+    from pipeline.export.masks import Selection
+    from pipeline.export.one_pass import Fill
+    from pipeline.frozen_parts import FrozenParts
     from pipeline.storage.store import Store
 
 
@@ -58,6 +62,10 @@ def export(
     images: Annotated[
         str | None, typer.Option(metavar="PATH", help="where the images are; default: what the run's plan says")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="so many Ray tasks at once make pieces of it, of a run only")
+    ] = None,
+    address: RayAddress = None,
     endpoint_url: EndpointUrl = None,
 ) -> int:
     """Write the masks of a run or a library to another place.
@@ -96,9 +104,14 @@ def export(
     one_file = to if to.endswith(".json") else None
     if one_file and not _writes_one_file(formats, options):
         raise typer.BadParameter(f"{to}: {format} is a folder of files; allowed: a folder", param_hint="--to")
-    with _labels(here) as labels:
+    if workers is not None:
+        _check_pieces(here, formats, options)
+    with (
+        _read(here) as (labels, parts),
+        _fill(parts, labels, formats, options, selection, workers, address) as fill,
+    ):
         target = Store("" if one_file else to, storage)
-        exported = export_labels(labels, formats, target, options, selection, one_file)
+        exported = export_labels(labels, formats, target, options, selection, one_file, fill)
     for address in exported.addresses:
         say(address)
     for note in exported.notes:
@@ -155,7 +168,9 @@ def _planned_images(store: Store) -> str | None:
     return root if "://" in root or root.startswith("/") else None
 
 
-def _labels(store: Store) -> AbstractContextManager[Labels]:
+@contextmanager
+def _read(store: Store) -> Iterator[tuple[Labels, FrozenParts | None]]:
+    """The labels that are here, and of a run the parts that they are read from."""
     from pipeline.attempts import all_attempts
     from pipeline.config import InvalidJob
     from pipeline.export.labels import labels_of_run
@@ -164,8 +179,44 @@ def _labels(store: Store) -> AbstractContextManager[Labels]:
     from pipeline.library.ledger import is_library
 
     if is_library(store):
-        return labels_of_library(store)
+        with labels_of_library(store) as labels:
+            yield labels, None
+        return
     attempts = all_attempts(store)
     if not attempts:
         raise InvalidJob(f"{store.root}: neither a run (plan/plan.json) nor a library (ledger/) is here")
-    return nullcontext(labels_of_run(freeze_parts(store, attempts)))
+    parts = freeze_parts(store, attempts)
+    yield labels_of_run(parts), parts
+
+
+def _check_pieces(store: Store, formats: Sequence[ExportFormat], options: Options) -> None:
+    from pipeline.export.pieces.piece import why_not_in_pieces
+    from pipeline.library.ledger import is_library
+
+    problem = why_not_in_pieces(formats, options)
+    if problem is None and is_library(store):
+        problem = f"found the library {store.root}, whose masks one machine gathers; allowed: a run"
+    if problem is not None:
+        raise typer.BadParameter(problem, param_hint="--workers")
+
+
+@contextmanager
+def _fill(
+    parts: FrozenParts | None,
+    labels: Labels,
+    formats: Sequence[ExportFormat],
+    options: Options,
+    selection: Selection,
+    workers: int | None,
+    address: str | None,
+) -> Iterator[Fill | None]:
+    """What fills the formats in pieces, with Ray for as long as the block runs; None where that is not asked for."""
+    if workers is None or parts is None:
+        yield None
+        return
+    from jobs.cluster import connected
+    from pipeline.export.pieces.on_ray import fill_by_tasks
+    from pipeline.export.pieces.piece import Whole
+
+    with connected(None, address):
+        yield fill_by_tasks(Whole(parts, labels, formats, options, selection), workers)

@@ -7,7 +7,7 @@ The bytes depend on the parts alone: the same parts give the same file. Objects 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -71,6 +71,16 @@ class Coco:
                 self._waiting = 0
                 for file in self._files.values():
                     file.flush()
+
+    def piece(self) -> Mapping[str, bytes]:
+        """See InPieces; of one file."""
+        return self._files[""].piece() if self._files else {}
+
+    def join(self, piece: Mapping[str, bytes]) -> None:
+        """See InPieces."""
+        if "" not in self._files:
+            self._files[""] = JsonFile(self._folder, LISTS)
+        self._files[""].join(piece)
 
     def finish(self, reading: Reading) -> Sequence[str]:
         """See Format."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.export.files import Folder, JsonFile, dump
 from pipeline.export.format import Options
@@ -32,6 +32,14 @@ class CocoResults:
                 "clicks": mask.clicks,
             }
             self._file.add("results", dump(result))
+
+    def piece(self) -> Mapping[str, bytes]:
+        """See InPieces."""
+        return self._file.piece()
+
+    def join(self, piece: Mapping[str, bytes]) -> None:
+        """See InPieces."""
+        self._file.join(piece)
 
     def finish(self, reading: Reading) -> Sequence[str]:
         """See Format."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
 from m2n2.kernels.run_lengths import row_runs
@@ -13,6 +13,7 @@ from pipeline.export.files import Folder
 from pipeline.export.format import Options
 from pipeline.export.masks import Mask, MaskedImage, Reading
 
+XML = "xml"  # of a piece: the images of annotations.xml
 ATTRIBUTES = ("object", "score", "origin", "clicks")
 NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-�\U00010000-\U0010ffff]")
 
@@ -26,7 +27,7 @@ class Cvat:
         self._folder = folder
         self._coco = Coco(folder, Options(layout="annotations"))
         self._images = folder.new_file()
-        self._file = self._images.open("w", encoding="utf-8")
+        self._file = self._images.open("a", encoding="utf-8")
 
     def add(self, image: MaskedImage, pixels: bytes | None) -> None:
         """See Format."""
@@ -36,6 +37,18 @@ class Cvat:
         for mask in image.masks:
             self._file.write(self._mask(mask))
         self._file.write("  </image>\n")
+
+    def piece(self) -> Mapping[str, bytes]:
+        """See InPieces."""
+        self._file.flush()
+        return {XML: self._images.read_bytes(), **self._coco.piece()}
+
+    def join(self, piece: Mapping[str, bytes]) -> None:
+        """See InPieces."""
+        self._file.flush()
+        with self._images.open("ab") as images:
+            images.write(piece[XML])
+        self._coco.join(piece)
 
     def finish(self, reading: Reading) -> Sequence[str]:
         """See Format."""

@@ -18,6 +18,7 @@ from pipeline.storage.store import Store
 
 UPLOADS_AT_ONCE = 8
 BUFFER_ITEMS = 2_000
+BEGIN, BETWEEN = "[\n", ",\n"  # of the items of a list
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
@@ -102,6 +103,19 @@ class JsonFile:
         for name in self._files:
             self._flush(name)
 
+    def piece(self) -> dict[str, bytes]:
+        """The lists' items as they stand in their files, of those that have any."""
+        self.flush()
+        return {name: file.read_bytes()[len(BEGIN) :] for name, file in self._files.items() if not self._empty[name]}
+
+    def join(self, piece: Mapping[str, bytes]) -> None:
+        """Append the items of a piece."""
+        self.flush()
+        for name in self._files.keys() & piece.keys():
+            with self._files[name].open("ab") as file:
+                file.write((BEGIN if self._empty[name] else BETWEEN).encode() + piece[name])
+            self._empty[name] = False
+
     def assembled(self, head: Mapping[str, str] | None = None) -> Path:
         """The document in one file: the parts of `head` (already JSON) and the lists; the only list itself without."""
         self.flush()
@@ -121,7 +135,7 @@ class JsonFile:
         if not waiting:
             return
         with self._files[name].open("a", encoding="utf-8") as file:
-            file.write(("[\n" if self._empty[name] else ",\n") + ",\n".join(waiting))
+            file.write((BEGIN if self._empty[name] else BETWEEN) + BETWEEN.join(waiting))
         self._empty[name] = False
         waiting.clear()
 

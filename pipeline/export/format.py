@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from m2n2 import __version__
 from pipeline.containers.source import ImageSource
@@ -46,6 +46,17 @@ class Format(Protocol):
 
     def finish(self, reading: Reading) -> Sequence[str]:
         """Write what comes last; returns the addresses that people are told."""
+
+
+@runtime_checkable
+class InPieces(Protocol):
+    """A format whose files grow by an image at a time and by nothing else: many write pieces, one joins them."""
+
+    def piece(self) -> Mapping[str, bytes]:
+        """By what grows, all that the images so far gave."""
+
+    def join(self, piece: Mapping[str, bytes]) -> None:
+        """Take in a piece of the images that follow."""
 
 
 def coco_head(reading: Reading, **of_category: Any) -> dict[str, str]:

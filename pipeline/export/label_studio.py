@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
@@ -37,6 +37,14 @@ class LabelStudio:
             score = min(mask.score for mask in image.masks)
             task["predictions"] = [{"model_version": _version(image.masks[0]), "score": score, "result": results}]
         self._file.add("tasks", dump(task))
+
+    def piece(self) -> Mapping[str, bytes]:
+        """See InPieces."""
+        return self._file.piece()
+
+    def join(self, piece: Mapping[str, bytes]) -> None:
+        """See InPieces."""
+        self._file.join(piece)
 
     def finish(self, reading: Reading) -> Sequence[str]:
         """See Format."""

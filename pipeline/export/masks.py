@@ -131,6 +131,16 @@ class Selection:
     accepted_only: bool = False
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a reading of some of the images came across, see Reading, for the one that speaks of all of them."""
+
+    shown: int
+    origins: Sequence[Provenance]
+    left_out: Counter[str]
+    seen: Collection[str]
+
+
 class Reading:
     """One pass over labels, and what it came across.
 
@@ -141,7 +151,8 @@ class Reading:
             masks have themselves.
     """
 
-    def __init__(self, labels: Labels, selection: Selection) -> None:
+    def __init__(self, labels: Labels, selection: Selection, origins: Sequence[Provenance] = ()) -> None:
+        """`origins`: those that have their number already."""
         self.labels, self._selection = labels, selection
         self.shown = 0
         self.origins: list[Provenance] = []
@@ -149,6 +160,8 @@ class Reading:
         self._places = {name: place for place, name in enumerate(labels.categories)}
         self._left_out: Counter[str] = Counter()
         self._seen: set[str] = set()
+        for origin in origins:
+            self._origin(origin)
 
     def images(self) -> Iterator[MaskedImage]:
         """The images in the order of their identifiers; what none of the formats gets is counted."""
@@ -171,6 +184,23 @@ class Reading:
             self._left_out[f"masks have a score below {min_score:g}"] += len(rows) - len(masks)
             self.shown += len(masks)
             yield MaskedImage(image.id, key, decoded["width"], decoded["height"], masks)
+
+    def found(self) -> Found:
+        """What it came across so far."""
+        return Found(self.shown, self.origins, self._left_out, self._seen)
+
+    def is_continued_by(self, found: Found) -> bool:
+        """Whether another reading of the images that follow gave every origin the number that it would have here."""
+        new = [origin for origin in found.origins if origin not in self._numbers]
+        return [*self.origins, *new][: len(found.origins)] == list(found.origins)
+
+    def join(self, found: Found) -> None:
+        """Take in what another reading of the images that follow came across."""
+        self.shown += found.shown
+        self._left_out.update(found.left_out)
+        self._seen.update(found.seen)
+        for origin in found.origins:
+            self._origin(origin)
 
     def notes(self) -> list[str]:
         """What none of the formats got, a line each; once `images` came to its end."""

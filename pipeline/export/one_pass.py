@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,8 @@ ONE_FILE: dict[ExportFormat, Callable[[Folder, Options, str], Format]] = {
     "coco-results": CocoResults,
     "coco-polygon": partial(Coco, polygons=True),
 }
+Writer = tuple[Format, Folder]
+Fill = Callable[[Reading, Sequence[Writer]], None]
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,13 @@ def export_labels(
     options: Options | None = None,
     selection: Selection | None = None,
     one_file: str | None = None,
+    fill: Fill | None = None,
 ) -> Exported:
     """Write the labels in each format to its folder of `target`, `FORMAT/`; a single format needs no folder of its own.
 
     Args:
         one_file: the key of the one file that the only format writes, one of ONE_FILE.
+        fill: gives the formats what there is; None: one image after another, in this process.
 
     Raises:
         ForeignPart, PlanDamaged: what is read is not what was planned.
@@ -77,40 +81,52 @@ def export_labels(
     """
     options, reading = options or Options(), Reading(labels, selection or Selection())
     names = list(dict.fromkeys(formats))
-    with ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="m2n2-export-")))
-        folders = [
-            stack.enter_context(open_folder(target, "" if one_file else f"{name}/", scratch / name)) for name in names
-        ]
-        if one_file is not None:
-            writers = [ONE_FILE[names[0]](folders[0], options, one_file)]
-        else:
-            writers = [FORMATS[name](folder, options) for name, folder in zip(names, folders, strict=True)]
-        copying = _Copying(options, list(zip(writers, folders, strict=True)))
-        for image in reading.images():
-            pixels = copying.copy(image)
-            for writer in writers:
-                writer.add(image, pixels)
-        addresses = [address for writer in writers for address in writer.finish(reading)]
-        for folder in folders:
+    with open_writers(names, target, options, one_file) as writers:
+        copying = _Copying(options, writers)
+        (fill or copying.fill)(reading, writers)
+        addresses = [address for writer, _ in writers for address in writer.finish(reading)]
+        for _, folder in writers:
             folder.wait()
     lost = [
         f"{name}: {number} {what}"
-        for name, each in zip(names, folders, strict=True)
-        for what, number in each.lost.items()
+        for name, (_, folder) in zip(names, writers, strict=True)
+        for what, number in folder.lost.items()
     ]
     return Exported(addresses, [*reading.notes(), *copying.notes(), *lost], copying.missing)
+
+
+@contextmanager
+def open_writers(
+    formats: Sequence[ExportFormat], target: Store, options: Options, one_file: str | None = None
+) -> Iterator[list[Writer]]:
+    """The formats in the making, each with its folder, for as long as the block runs."""
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="m2n2-export-")))
+        folders = [
+            stack.enter_context(open_folder(target, "" if one_file else f"{name}/", scratch / name)) for name in formats
+        ]
+        if one_file is not None:
+            yield [(ONE_FILE[formats[0]](folders[0], options, one_file), folders[0])]
+        else:
+            yield [(FORMATS[name](folder, options), folder) for name, folder in zip(formats, folders, strict=True)]
 
 
 class _Copying:
     """Copies images into the folders of the formats that take them; each is read once."""
 
-    def __init__(self, options: Options, writers: Sequence[tuple[Format, Folder]]) -> None:
+    def __init__(self, options: Options, writers: Sequence[Writer]) -> None:
         self._images = options.images if options.with_images else None
         self._writers = [(writer.images_below, folder) for writer, folder in writers if writer.images_below is not None]
         self._names, self.missing, self._example = Names(), 0, ""
 
-    def copy(self, image: MaskedImage) -> bytes | None:
+    def fill(self, reading: Reading, writers: Sequence[Writer]) -> None:
+        """Give the formats one image after another."""
+        for image in reading.images():
+            pixels = self._copy(image)
+            for writer, _ in writers:
+                writer.add(image, pixels)
+
+    def _copy(self, image: MaskedImage) -> bytes | None:
         """The image's file, where images are copied and it is there."""
         if self._images is None:
             return None
