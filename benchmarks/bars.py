@@ -5,6 +5,7 @@ Outputs are synthetic (benchmarks/synthetic_output.py); the commands are the rea
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import subprocess
@@ -13,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.synthetic_output import write_library, write_run
+from benchmarks.synthetic_night import add_objects, write_night
+from benchmarks.synthetic_output import OBJECTS_AN_IMAGE, write_library, write_run
 from pipeline.storage.filesystem import Storage
 from pipeline.storage.store import Store
 
@@ -37,6 +39,20 @@ def status_bar(parts: int, manifests: bool, storage: dict[str, Any]) -> dict[str
     return {"parts": parts, "manifests": manifests} | _measured(["status", run.root, *options])
 
 
+def night_bar(directory: Path, objects: int) -> dict[str, Any]:
+    """`m2n2 nightly` with nothing new, then with 1% new objects that a stand-in labels, then with nothing new again."""
+    _apart(write_night, directory, objects, OBJECTS_A_PART)
+    config = str(directory / "nightly.yaml")
+    figures = {"objects": objects, "nothing new": _measured(["nightly", config, "--date", "2026-01-02"])}
+    new = objects // 100 // OBJECTS_AN_IMAGE * OBJECTS_AN_IMAGE
+    _apart(add_objects, directory, range(objects, objects + new))
+    figures["1% new"] = _measured(["--night", config, "2026-01-03"], "benchmarks.nightly")
+    diff = json.loads((directory / "library" / "last.json").read_text())["diff"]
+    assert (diff["new"], diff["unchanged"]) == (new, objects), diff
+    _measured(["library", "compact", str(directory / "library")])
+    return figures | {"compacted, nothing new": _measured(["nightly", config, "--date", "2026-01-04"])}
+
+
 def _apart(write: Callable[..., object], *arguments: object) -> None:
     """Write in a process of its own: what this one has in memory would count as the peak of what it starts."""
     process = multiprocessing.get_context("spawn").Process(target=write, args=arguments)
@@ -52,10 +68,10 @@ def _store(storage: dict[str, Any]) -> tuple[Store, list[str]]:
     return Store(storage["output"], Storage(endpoint_url=endpoint_url)), options
 
 
-def _measured(arguments: list[str]) -> dict[str, Any]:
+def _measured(arguments: list[str], module: str = "jobs.cli") -> dict[str, Any]:
     """Seconds by the clock and of CPU, and the peak of resident memory (never below this process's own 0.3 GB)."""
     started = os.times().elapsed
-    process = subprocess.Popen([sys.executable, "-m", "jobs.cli", *arguments], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, f"{arguments}: exit code {process.returncode}"

@@ -4,6 +4,7 @@
     python -m benchmarks.scale --objects 20000           # the same, small
     python -m benchmarks.scale --plan-only --objects 10000000
     python -m benchmarks.scale --bar export --objects 16000000         # a library's export, see benchmarks/bars.py
+    python -m benchmarks.scale --bar night --objects 20000000          # nights with little new, on a disk
     python -m benchmarks.scale --bar status --parts 100000 --s3  # `m2n2 status`, or --without-manifests
 
 The run is real: the driver is a process of its own, workers are Ray actors, plan and parts go to a disk or, with
@@ -43,7 +44,7 @@ from typing import Any
 import psutil
 import yaml
 
-from benchmarks.bars import export_bar, status_bar
+from benchmarks.bars import export_bar, night_bar, status_bar
 from benchmarks.synthetic import GRID, OBJECTS_AN_IMAGE, LocalAttention, SyntheticImages, click, picture, write_clicks
 from pipeline.config import Job, load_job
 from pipeline.parts import finished_shards
@@ -60,7 +61,7 @@ def main() -> None:
     parser.add_argument("--shard-images", type=int, default=128, help="what `auto` takes on a GPU")
     parser.add_argument("--s3", action="store_true", help="plan and parts on a real S3 server instead of a disk")
     parser.add_argument("--plan-only", action="store_true")
-    parser.add_argument("--bar", choices=["export", "status"], help="only this, on a synthetic output")
+    parser.add_argument("--bar", choices=["export", "status", "night"], help="only this, on a synthetic output")
     parser.add_argument("--parts", type=int, default=100_000, help="of the output whose status is read")
     parser.add_argument("--without-manifests", action="store_true", help="the status of an output that has none")
     parser.add_argument("--report", type=Path, help="write the figures there, as JSON")
@@ -73,6 +74,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="m2n2-scale-") as directory, server(Path(directory), options.s3) as storage:
         if options.bar == "export":
             figures = export_bar(Path(directory), options.objects, storage)
+        elif options.bar == "night":
+            figures = night_bar(Path(directory), options.objects)
         elif options.bar == "status":
             figures = status_bar(options.parts, not options.without_manifests, storage)
         else:

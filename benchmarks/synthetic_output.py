@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import groupby
@@ -92,21 +92,22 @@ def write_run(store: Store, objects: int, objects_a_shard: int, failed_every: in
 def write_library(library: Store, objects: int, objects_a_part: int, scratch: Path) -> None:
     """A library of one night; index and registry are made in the folder `scratch`."""
     write_run(Store(library.url(RUN), library.storage), objects, objects_a_part)
+    write_tables(library, objects, (index_table(rows, objects_a_part) for rows in chunks(objects)), scratch)
+
+
+def write_tables(library: Store, objects: int, index_tables: Iterable[pa.Table], scratch: Path) -> None:
+    """Index, registry and ledger of a library of one night."""
     with pq.ParquetWriter(scratch / "index.parquet", INDEX, compression="zstd") as index:
-        for rows in _chunks(objects):
-            index.write_table(index_table(rows, objects_a_part))
+        for table in index_tables:
+            index.write_table(table)
     with pq.ParquetWriter(scratch / "registry.parquet", REGISTRY, compression="zstd") as registry:
-        registry.write_table(
-            pa.table(
-                {"kind": ["category"], "name": ["object"], "object": pa.nulls(1, pa.string()), "id": [1]}, REGISTRY
-            )
-        )
+        registry.write_table(_registry_table("category", pa.array(["object"]), pa.nulls(1, pa.string()), np.ones(1)))
         images = -(-objects // OBJECTS_AN_IMAGE)
-        for rows in _chunks(images):
-            names = _names(rows * OBJECTS_AN_IMAGE)
+        for rows in chunks(images):
+            names = image_names(rows * OBJECTS_AN_IMAGE)
             registry.write_table(_registry_table("image", names, pa.nulls(len(rows), pa.string()), rows + 1))
-        for rows in _chunks(objects):
-            registry.write_table(_registry_table("object", _names(rows), _objects(rows), rows + 1))
+        for rows in chunks(objects):
+            registry.write_table(_registry_table("object", image_names(rows), object_names(rows), rows + 1))
     for name in ("index", "registry"):
         library.put_file(f"{name}/2026-01-01.parquet", scratch / f"{name}.parquet")
     night = Night("2026-01-01", RUN, "finished", "index/2026-01-01.parquet", "registry/2026-01-01.parquet")
@@ -125,10 +126,10 @@ def part_table(rows: np.ndarray, failed_every: int = 0) -> pa.Table:
         mask=pa.array(~failed),
     )
     columns: dict[str, Any] = {
-        "image": _names(rows),
+        "image": image_names(rows),
         "width": pa.array(np.full(length, WIDTH)),
         "height": pa.array(np.full(length, HEIGHT)),
-        "object": _objects(rows),
+        "object": object_names(rows),
         "category": pa.array(["object"] * length),
         "score": pa.array(rows % 100 / 100, mask=failed),
         "clicks": pa.array(np.ones(length, int)),
@@ -146,8 +147,8 @@ def index_table(rows: np.ndarray, objects_a_part: int) -> pa.Table:
     parts = [f"{RUN}/{part_key('', number)}" for number in (rows // objects_a_part).tolist()]
     empty = ("reason", "tried", "tried_reason", "tries")
     columns: dict[str, Any] = {
-        "image": _names(rows),
-        "object": _objects(rows),
+        "image": image_names(rows),
+        "object": object_names(rows),
         "digest": pa.array([hashlib.sha256(row.to_bytes(8)).digest() for row in rows.tolist()]),
         "settings": pa.array(["0" * 64] * length),
         "part": pa.array(parts),
@@ -159,7 +160,8 @@ def index_table(rows: np.ndarray, objects_a_part: int) -> pa.Table:
 
 
 def _registry_table(kind: str, names: pa.Array, objects: pa.Array, ids: np.ndarray) -> pa.Table:
-    return pa.table([pa.array([kind] * len(names)), names, objects, pa.array(ids, pa.int64())], schema=REGISTRY)
+    columns = [pa.array([kind] * len(names)), names, objects, pa.array(ids).cast(pa.int64())]
+    return pa.table([*columns, pa.nulls(len(names), pa.string())], schema=REGISTRY)
 
 
 @cache
@@ -178,15 +180,18 @@ def _masks() -> dict[str, pa.Array]:
     }
 
 
-def _names(rows: np.ndarray) -> pa.Array:
+def image_names(rows: np.ndarray) -> pa.Array:
+    """The images of the objects with these numbers."""
     images = (rows // OBJECTS_AN_IMAGE).tolist()
     return pa.array([f"{image // 1000:06d}/{image:09d}.jpg" for image in images])
 
 
-def _objects(rows: np.ndarray) -> pa.Array:
+def object_names(rows: np.ndarray) -> pa.Array:
+    """The names of the objects with these numbers."""
     return pa.array([f"object-{number}" for number in (rows % OBJECTS_AN_IMAGE).tolist()])
 
 
-def _chunks(rows: int) -> Iterator[np.ndarray]:
+def chunks(rows: int) -> Iterator[np.ndarray]:
+    """The numbers up to `rows`, some at a time."""
     for first in range(0, rows, INDEX_ROWS_AT_ONCE):
         yield np.arange(first, min(first + INDEX_ROWS_AT_ONCE, rows))
