@@ -37,6 +37,10 @@ class RandomAccess(io.RawIOBase):
         buffer[: len(data)] = data
         return len(data)
 
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes, or all that is left; without the copies that are made on the way through a buffer."""
+        return self._up_to(self._size if size is None or size < 0 else self._at + size)
+
     def readall(self) -> bytes:
         """All that is left."""
         return self._up_to(self._size)
