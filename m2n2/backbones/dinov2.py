@@ -1,7 +1,8 @@
-"""DINOv2: self-attention between the patches of an image in the last layer, through transformers."""
+"""DINOv2: self-attention between the patches of an image, in the last layer or in others, through transformers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,11 @@ class Dinov2:
         device: torch device, such as "cpu" or "cuda".
         dtype: "float32", "float16" or "bfloat16" of the model; the returned attention is computed in float32.
         grid: cells of the attention, one number or (h, w); the image is resized to (14 h, 14 w) pixels.
+        layers: layers by name, such as "encoder.layer.11", with their weights in the attention; None is the last alone.
 
     Raises:
         InvalidWeights: the directory's tensors are not exactly those of the model that its config.json describes.
-        ValueError: another dtype, or a grid that is not positive.
+        ValueError: another dtype, a grid that is not positive, or layers that the model does not have.
     """
 
     def __init__(
@@ -41,11 +43,13 @@ class Dinov2:
         device: str = "cpu",
         dtype: str = "float32",
         grid: int | tuple[int, int] | None = None,
+        layers: Mapping[str, float] | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.grid = grid_shape(64 if grid is None else grid)
         model = load_transformers(Dinov2Model, weights, torch_dtype(dtype), attn_implementation=STOP_AT_LAST_LAYER)
-        self._recorder = _Recorder(last=len(model.encoder.layer) - 1)
+        self._weights = _layer_weights(len(model.encoder.layer), layers)
+        self._recorder = _Recorder()
         for index, layer in enumerate(model.encoder.layer):
             for module in layer.modules():
                 module.m2n2_layer, module.m2n2_recorder = index, self._recorder
@@ -58,26 +62,21 @@ class Dinov2:
     def attention(self, image: np.ndarray) -> torch.Tensor:
         """Self-attention of one image, see `m2n2.backbones.protocol.Backbone`."""
         h, w = self.grid
-        query, key, scale = self._last_layer(self._pixels(image))  # (heads, 1 + N, d) twice
         attention = torch.zeros(h * w, h * w, device=self.device)
-        add_head_mean(attention, query[:, 1:], key, scale)  # the class token comes first
+        for layer in self._run(image, min(self._weights), max(self._weights)):
+            if weight := self._weights.get(layer.number):  # the class token comes first
+                add_head_mean(attention, layer.query[:, 1:], layer.key, layer.scale, weight)
         attention /= attention.sum(dim=1, keepdim=True)
         return attention.view(h, w, h, w)
 
     @torch.no_grad()
     def keys(self, image: np.ndarray, layers: int) -> torch.Tensor:
         """Keys of the last layers, see `m2n2.backbones.protocol.KeyBackbone`."""
-        last = self._recorder.last
-        if not 1 <= layers <= last + 1:
-            raise ValueError(f"keys of {layers} layers, allowed: 1..{last + 1}, the layers of this model")
-        self._recorder.first = last + 1 - layers
-        try:
-            self._last_layer(self._pixels(image))
-            kept = torch.stack(self._recorder.keys)  # (layers, heads, 1 + N, d)
-        finally:
-            self._recorder.first = last + 1
-            self._recorder.keys = []
-        h, w = self.grid
+        count = len(self._model.encoder.layer)
+        if not 1 <= layers <= count:
+            raise ValueError(f"keys of {layers} layers, allowed: 1..{count}, the layers of this model")
+        kept = torch.stack([layer.key for layer in self._run(image, count - layers, count - 1)])
+        h, w = self.grid  # of kept (layers, heads, 1 + N, d)
         return kept[:, :, 1:].transpose(1, 2).reshape(layers, h, w, -1).float()
 
     def _pixels(self, image: np.ndarray) -> torch.Tensor:
@@ -86,28 +85,48 @@ class Dinov2:
         pixels = torch.from_numpy(resized).to(self.device).permute(2, 0, 1)[None]
         return (pixels.float() / 255 - self._mean) / self._std  # (1, 3, 14 h, 14 w)
 
-    def _last_layer(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, float]:
+    def _run(self, image: np.ndarray, first: int, last: int) -> list[_Layer]:
+        """Run the model up to q and k of its layer `last`; returns the layers from `first` on."""
+        self._recorder.first, self._recorder.last, self._recorder.layers = first, last, []
         try:
-            self._model(pixel_values=pixels)
-        except _LastLayerReached as reached:
-            return reached.query[0], reached.key[0], reached.scale
-        raise RuntimeError("the model ended without reaching the attention of its last layer")
+            self._model(pixel_values=self._pixels(image))
+        except _LastLayerReached:
+            return self._recorder.layers
+        finally:
+            self._recorder.layers = []
+        raise RuntimeError(f"the model ended without reaching the attention of its layer {last}")
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """q and k of a layer: (heads, 1 + N, d), the class token first."""
+
+    number: int
+    query: torch.Tensor
+    key: torch.Tensor
+    scale: float
 
 
 @dataclass
 class _Recorder:
-    """Which layers' keys are kept while the model runs: from `first` to `last`, none by default."""
+    """Which layers are kept while the model runs, from `first` to `last`, where it stops."""
 
-    last: int
-    first: int = 1 << 30
-    keys: list[torch.Tensor] = field(default_factory=list)  # (heads, tokens, d) each
+    first: int = 0
+    last: int = 0
+    layers: list[_Layer] = field(default_factory=list)
 
 
 class _LastLayerReached(Exception):
-    """Nothing went wrong: it carries q and k out of the model, whose rest is not needed."""
+    """Nothing went wrong: the rest of the model is not needed."""
 
-    def __init__(self, query: torch.Tensor, key: torch.Tensor, scale: float) -> None:
-        self.query, self.key, self.scale = query, key, scale
+
+def _layer_weights(count: int, layers: Mapping[str, float] | None) -> dict[int, float]:
+    """The weights above 0 by a layer's number."""
+    names = [f"encoder.layer.{number}" for number in range(count)]
+    chosen = {names[-1]: 1.0} if layers is None else dict(layers)
+    if not set(chosen) <= set(names) or any(weight < 0 for weight in chosen.values()) or sum(chosen.values()) <= 0:
+        raise ValueError(f"layers are {chosen}, allowed: weights of at least 0, not all 0, for {names}")
+    return {names.index(name): weight for name, weight in chosen.items() if weight > 0}
 
 
 def _stop_at_last_layer(
@@ -120,10 +139,11 @@ def _stop_at_last_layer(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """An attention function of transformers; q, k and v are (batch, heads, tokens, d)."""
     recorder: _Recorder = module.m2n2_recorder  # type: ignore[assignment]
-    if module.m2n2_layer >= recorder.first:  # type: ignore[operator]
-        recorder.keys.append(key[0])
-    if module.m2n2_layer == recorder.last:
-        raise _LastLayerReached(query, key, options["scaling"])
+    number: int = module.m2n2_layer  # type: ignore[assignment]
+    if number >= recorder.first:
+        recorder.layers.append(_Layer(number, query[0], key[0], options["scaling"]))
+    if number == recorder.last:
+        raise _LastLayerReached
     output: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     return output
 

@@ -19,7 +19,7 @@ class Evaluator:
 
     def __init__(self, jobs: Sequence[Job], request: Request, data: TruthData) -> None:
         self._jobs, self._request, self._data = jobs, request, data
-        self._ready = make_method(jobs[0], request.method)
+        self._ready = make_method(jobs[0], request.method, request.weights)
 
     def click(self, work: Work) -> str:
         """Click on all objects of an image; returns its key when the results are in place."""

@@ -63,12 +63,18 @@ class Request:
         cap: clicks an object at most.
         together: all objects of an image are clicked and masked together; else each by itself.
         method: what makes the masks; "m2n2", or a peer's name.
+        weights: the peer's, where it has some.
     """
 
     rule: ClickRule
     cap: int = 20
     together: bool = False
     method: str = "m2n2"
+    weights: str | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the numbers; weights that are not named are not in it, as before there were any."""
+        return {name: value for name, value in asdict(self).items() if name != "weights" or value is not None}
 
 
 def evaluate(
@@ -167,7 +173,8 @@ def _click_group(
 def _seal(job: Job, request: Request, data: TruthData) -> None:
     """Write what decides the numbers beside them, or find it and compare."""
     images = [image.key for image in data.images]
-    whole = make_identity(job, []) | {"request": asdict(request), "evaluated_images": images}
+    head = make_identity(job, []) if request.method == "m2n2" else {"images": job.images}
+    whole = head | {"request": request.identity(), "evaluated_images": images}
     identity: dict[str, Any] = json.loads(json.dumps(whole))
     store = job.output_store
     store.put_new(IDENTITY, json.dumps(identity, indent=1).encode())

@@ -6,7 +6,8 @@ image's only object, `NAME#1.*`, `NAME#2.*` for several, as in Berkeley. The two
 `img` and `gt` (DAVIS, COCO_MVal as RITM hands them out), or `data_GT` and `boundary_GT` (GrabCut). In a mask every
 pixel above 0 is the object.
 
-Where a SHA256SUMS lies beside the folders, every file that is read must have the sum it says.
+Where a SHA256SUMS lies beside the folders, every file that is read must have the sum it says; else a known set's files
+must have the sums of the list that comes with the code, where there is one (pipeline/evaluation/checksums.py).
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -23,10 +25,13 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from pipeline.evaluation.checksums import SUMS, sums_beside, sums_of_known_set
 from pipeline.storage.store import Store
 
+log = logging.getLogger("m2n2.evaluation")
+
 FOLDERS = (("images", "masks"), ("img", "gt"), ("data_GT", "boundary_GT"))
-COCO_DOCUMENT, SUMS, SBD_LIST = "instances.json", "SHA256SUMS", "val.txt"
+COCO_DOCUMENT, SBD_LIST = "instances.json", "val.txt"
 KNOWN_SETS = {"grabcut": 50, "berkeley": 100, "davis": 345, "sbd": 6671, "coco_mval": 800}
 
 
@@ -59,11 +64,25 @@ class TruthImage:
 
 @dataclass(frozen=True)
 class TruthData:
-    """A data set: where it is, its images sorted by key, and the sums its files must have (empty: none are known)."""
+    """A data set.
+
+    Attributes:
+        store: where it is.
+        images: sorted by key.
+        sums: the sha256 that its files must have, by key; empty where none are known.
+        sums_source: the list that says so.
+    """
 
     store: Store
     images: tuple[TruthImage, ...]
     sums: Mapping[str, str] = field(default_factory=dict)
+    sums_source: str = ""
+
+    @property
+    def keys(self) -> list[str]:
+        """Keys of all files that are read, images and masks, sorted."""
+        sources = [each.source for image in self.images for each in image.objects]
+        return sorted({image.key for image in self.images} | {each for each in sources if isinstance(each, str)})
 
     @property
     def objects(self) -> int:
@@ -79,7 +98,7 @@ class TruthData:
         found = hashlib.sha256(data).hexdigest()
         if self.sums and self.sums.get(key) != found:
             wanted = self.sums.get(key, "nothing")
-            raise InvalidTruth(f"{self.store.url(key)}: sha256 is {found}, {self.store.url(SUMS)} has {wanted}")
+            raise InvalidTruth(f"{self.store.url(key)}: sha256 is {found}, {self.sums_source} has {wanted}")
         return data
 
     def mask(self, image: TruthImage, truth: Truth, size: tuple[int, int]) -> np.ndarray:
@@ -117,12 +136,36 @@ def find_truths(store: Store, known_set: str | None = None, limit: int | None = 
     else:
         found = _found_by_layout(store)
     images = tuple(sorted(found, key=lambda image: image.key))
-    data = TruthData(store, images, _sums(store))
+    data = TruthData(store, images)
     if known_set is not None and data.objects != KNOWN_SETS[known_set]:
         raise InvalidTruth(f"{store.url('')}: found {data.objects} objects, {known_set} has {KNOWN_SETS[known_set]}")
     if not images:
         raise InvalidTruth(f"{store.url('')}: there are no images")
-    return TruthData(store, images[:limit], data.sums)
+    return replace(_with_sums(data, known_set), images=images[:limit])
+
+
+def _with_sums(data: TruthData, known_set: str | None) -> TruthData:
+    """The data with the sums their files must have: of the list beside them, else of the known set's own list.
+
+    A copy whose files have other names, such as another format of the same masks, is not what that list is of: that
+    is said, and only the objects are counted.
+    """
+    if beside := sums_beside(data.store):
+        return replace(data, sums=beside, sums_source=data.store.url(SUMS))
+    known = sums_of_known_set(known_set) if known_set else {}
+    if known and set(data.keys) <= known.keys():
+        return replace(data, sums=known, sums_source=f"the list of {known_set}")
+    if known:
+        other = len(set(data.keys) - known.keys())
+        log.warning(
+            "%s: %d of %d files are not in the list of %s, of a copy in images/ and masks/: no file is checked; "
+            "--write-checksums makes a list of this copy",
+            data.store.url(""),
+            other,
+            len(data.keys),
+            known_set,
+        )
+    return data
 
 
 def _found_by_layout(store: Store) -> Iterator[TruthImage]:
@@ -199,10 +242,3 @@ def _decoded(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
     else:
         run_lengths = segmentation
     return np.asarray(coco_mask.decode(run_lengths), bool)
-
-
-def _sums(store: Store) -> dict[str, str]:
-    if not store.exists(SUMS):
-        return {}
-    lines = store.read(SUMS).decode().splitlines()
-    return {name.strip().lstrip("*"): digest for digest, _, name in (line.partition(" ") for line in lines) if name}

@@ -32,7 +32,7 @@ def load_model(job: Job) -> Backbone:
     model = load_backbone(
         backbone.name,
         weights=_weights(job),
-        device=_device_name(job),
+        device=device_name(job),
         dtype=backbone.dtype,
         grid=backbone.grid,
         sha256=backbone.sha256,
@@ -46,7 +46,8 @@ def load_model(job: Job) -> Backbone:
     return model
 
 
-def _device_name(job: Job) -> str:
+def device_name(job: Job) -> str:
+    """The torch device that the job means. Raises InvalidDevice: GPUs are given to workers, and PyTorch sees none."""
     device, gpus = job.backbone.device, job.workers.gpus
     if device != "auto":
         return device

@@ -43,6 +43,31 @@ def test_it_evaluates_a_grid_of_settings_goes_on_where_it_stopped_and_compares(
     assert result.stat().st_mtime_ns == written
 
 
+def test_peers_stand_in_the_grids_table_and_values_may_have_commas_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, cluster: Cluster
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    write_folders(tmp_path / "data", 1)
+    grid = ["--grid", "settings.score={prior: true, edge: true},{prior: true, edge: false}"]
+    words = ["--method", "m2n2", "--method", "grabcut", *grid, "--to", str(tmp_path / "out")]
+    assert main(["evaluate", str(tmp_path / "data"), *COLOUR, *words]) == 0
+    names = ["settings.score={prior: true, edge: true}", "settings.score={prior: true, edge: false}", "grabcut"]
+    said = capsys.readouterr().out.splitlines()[1:4]
+    assert all(line.startswith(name) for line, name in zip(said, names, strict=True))
+    tables = [read_objects(Store(str(tmp_path / "out" / name))) for name in names]
+    assert [row["object"] for row in tables[2]] == [row["object"] for row in tables[0]]
+    assert [row["iou"] for row in tables[0]] != [row["iou"] for row in tables[1]]
+
+
+def test_the_list_of_checksums_is_written_and_nothing_is_clicked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folders(tmp_path / "data", 1)
+    assert main(["evaluate", str(tmp_path / "data"), "--write-checksums", "--to", str(tmp_path / "out")]) == 0
+    assert "SHA256SUMS: 3 files" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.faults
 def test_a_driver_killed_half_way_is_resumed_to_the_same_numbers(tmp_path: Path, cluster: Cluster) -> None:
     write_folders(tmp_path / "data", 12)
@@ -77,6 +102,10 @@ def test_a_driver_killed_half_way_is_resumed_to_the_same_numbers(tmp_path: Path,
         (["--set", "grabcut"], "found 2 objects, grabcut has 50"),
         (["--settings", "warmth=1"], "settings.warmth: unknown key"),
         (["--grid", "backbone.grid"], "allowed: key=value,value"),
+        (["--grid", "backbone.grid=[3,4"], "allowed: key=value,value"),
+        (["--grid", "backbone.grid=3,4", "--method", "grabcut"], "which has no settings; allowed: m2n2 among them"),
+        (["--method", "sam"], "--method: found 'sam'; allowed: m2n2, grabcut, random_walker, sam2"),
+        (["--method", "sam2"], "allowed: --method sam2 with --sam2-weights DIR"),
         (["--noise", "-1"], "--noise"),
     ],
 )

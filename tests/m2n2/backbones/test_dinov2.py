@@ -64,6 +64,21 @@ def test_is_the_last_layer_of_the_model_run_to_its_end(tiny, golden_photos, grid
     torch.testing.assert_close(found.view_as(expected), expected, atol=1e-6, rtol=1e-4)
 
 
+def test_layers_are_mixed_by_their_weights(tiny, golden_photos):
+    names = [f"encoder.layer.{number}" for number in range(3)]
+    found = Dinov2(tiny, grid=6, layers={names[0]: 1, names[1]: 0, names[2]: 3}).attention(golden_photos[0])
+    model = Dinov2Model.from_pretrained(tiny, attn_implementation="eager")
+    with torch.no_grad():
+        layers = model(Dinov2(tiny, grid=6)._pixels(golden_photos[0]), output_attentions=True).attentions
+    expected = (layers[0] + 3 * layers[2]).mean(dim=1)[0, 1:, 1:]
+    torch.testing.assert_close(
+        found.view_as(expected), expected / expected.sum(dim=1, keepdim=True), atol=1e-6, rtol=1e-4
+    )
+    for layers in ({"encoder.layer.3": 1}, {names[0]: -1, names[1]: 2}, {}):
+        with pytest.raises(ValueError, match=r"allowed: weights of at least 0, not all 0, for \['encoder.layer.0'"):
+            Dinov2(tiny, grid=6, layers=layers)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_narrow_types_stay_close_and_come_out_in_float32(tiny, golden_photos, dtype):
     exact = Dinov2(tiny, grid=8).attention(golden_photos[0])

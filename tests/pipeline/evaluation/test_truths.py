@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.evaluation.truths import InvalidTruth, TruthData, find_truths
+from pipeline.config import InvalidJob
+from pipeline.evaluation.checksums import sums_of_known_set, write_sums
+from pipeline.evaluation.truths import KNOWN_SETS, InvalidTruth, TruthData, find_truths
 from pipeline.storage.store import Store
+from tests.conftest import SHARED
 from tests.pipeline.evaluation.data import picture, png, write_coco, write_folders
 
 
@@ -72,6 +76,44 @@ def test_the_limit_takes_the_first_images(tmp_path: Path) -> None:
         "images/0.png",
         "images/1.png",
     ]
+
+
+def test_a_list_of_sums_is_written_once_and_checked_from_then_on(tmp_path: Path) -> None:
+    write_folders(tmp_path, 1)
+    data = find_truths(Store(str(tmp_path)))
+    assert data.keys == ["images/0.png", "masks/0#1.png", "masks/0#2.png"]
+    written = write_sums(data.store, data.keys)
+    checked = subprocess.run(["sha256sum", "-c", written], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert checked.stdout.count(": OK") == 3
+    assert find_truths(Store(str(tmp_path))).sums.keys() == set(data.keys)
+    with pytest.raises(InvalidJob, match="there is a list already"):
+        write_sums(data.store, data.keys)
+
+
+def test_the_list_of_a_known_set_is_held_to_a_copy_of_the_same_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    listed = sums_of_known_set("grabcut")
+    assert len(listed) == 100
+    assert len({Path(key).stem for key in listed}) == 50
+    assert sums_of_known_set("davis") == {}  # no copy was at hand
+    monkeypatch.setitem(KNOWN_SETS, "grabcut", 1)
+    for key in ("images/doll.png", "masks/doll.png"):
+        (tmp_path / key).parent.mkdir()
+        (tmp_path / key).write_bytes(png(np.full((4, 4), 9, np.uint8)))
+    data = find_truths(Store(str(tmp_path)), "grabcut")
+    with pytest.raises(InvalidTruth, match=r"images/doll.png: sha256 is [0-9a-f]{64}, the list of grabcut has"):
+        data.read("images/doll.png")
+    (tmp_path / "masks/doll.png").rename(tmp_path / "masks/doll.bmp")
+    assert find_truths(Store(str(tmp_path)), "grabcut").sums == {}
+    assert "1 of 2 files are not in the list of grabcut" in caplog.text
+
+
+@pytest.mark.skipif(not (SHARED / "datasets").is_dir(), reason="../shared/datasets is not here")
+def test_the_copy_at_hand_is_the_one_that_is_listed() -> None:
+    data = find_truths(Store(str(SHARED / "datasets/grabcut")), "grabcut")
+    assert data.sums_source == "the list of grabcut"
+    assert all(data.read(key) for key in data.keys)
 
 
 class TestRefused:
