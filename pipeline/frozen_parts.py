@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import accumulate, groupby
+from itertools import groupby
 
 import pyarrow as pa
 
@@ -20,6 +20,7 @@ from pipeline.failure import Failure
 from pipeline.parts import PART_NAME, ForeignPart, Row, error_of, part_key, read_part
 from pipeline.plan import Plan, read_names
 from pipeline.provenance import read_provenance
+from pipeline.shards.part_sizes import PartSizes
 from pipeline.storage.read_ahead import in_order
 from pipeline.storage.store import Store
 
@@ -43,13 +44,13 @@ class AttemptParts:
     """One attempt: its plan, of each of its shards that had a part the part's size in bytes, and when the last came."""
 
     plan: Plan
-    sizes: Mapping[int, int]
+    sizes: PartSizes
     newest: datetime | None = None
 
     @property
     def missing(self) -> list[str]:
         """Keys of the parts that were not there."""
-        return [part_key(self.plan.root, each.index) for each in self.plan.shards if each.index not in self.sizes]
+        return [part_key(self.plan.root, shard) for shard in self.sizes.missing()]
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,20 @@ class FrozenParts:
     @property
     def digest(self) -> str:
         """sha256 of the list: of every part its attempt, shard and size, and of every plan its fingerprint."""
-        listed = [[each.plan.root, each.plan.fingerprint, sorted(each.sizes.items())] for each in self.attempts]
-        return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+        digest = hashlib.sha256()
+        for text in self._as_json():
+            digest.update(text.encode())
+        return digest.hexdigest()
+
+    def _as_json(self) -> Iterator[str]:
+        """The list, a part at a time: as objects, a million of them take 150 MB."""
+        yield "["
+        for number, each in enumerate(self.attempts):
+            yield f"{', ' if number else ''}[{json.dumps(each.plan.root)}, {json.dumps(each.plan.fingerprint)}, ["
+            for place, (shard, size) in enumerate(each.sizes.items()):
+                yield f"{', ' if place else ''}[{shard}, {size}]"
+            yield "]]"
+        yield "]"
 
     @property
     def missing(self) -> list[str]:
@@ -115,7 +128,7 @@ def parts_within(parts: FrozenParts, shards: range) -> FrozenParts:
     return replace(
         parts,
         attempts=(
-            replace(first, sizes={shard: first.sizes[shard] for shard in shards if shard in first.sizes}),
+            replace(first, sizes=first.sizes.within(shards.start, shards.stop)),
             *(_between(parts.store, attempt, begin, end) for attempt in later),
         ),
     )
@@ -134,14 +147,18 @@ def without_empty(row: Row) -> Row:
 
 
 def _listed(store: Store, plan: Plan) -> AttemptParts:
-    sizes: dict[int, int] = {}
+    sizes = PartSizes(len(plan.shards))
+    foreign: list[int] = []
     newest: datetime | None = None
     for entry in store.listing(f"{plan.root}parts"):
         if name := PART_NAME.search(entry.key):
-            sizes[int(name[1])] = entry.size
+            if (shard := int(name[1])) >= len(plan.shards):
+                foreign.append(shard)
+                continue
+            sizes.add(shard, entry.size)
             newest = entry.modified if newest is None else max(newest, entry.modified)
-    if foreign := sorted(shard for shard in sizes if shard >= len(plan.shards)):
-        key = store.url(part_key(plan.root, foreign[0]))
+    if foreign:
+        key = store.url(part_key(plan.root, min(foreign)))
         raise ForeignPart(f"{key}: is of no shard of the plan, which has {len(plan.shards)}")
     return AttemptParts(plan, sizes, newest)
 
@@ -152,25 +169,23 @@ def _between(store: Store, attempt: AttemptParts, begin: str, end: str) -> Attem
     every = range(len(attempt.plan.shards))
     first = max(0, bisect.bisect_right(every, begin, key=first_image) - 1)
     stop = bisect.bisect_right(every, end, key=first_image)
-    return replace(attempt, sizes={shard: size for shard, size in attempt.sizes.items() if first <= shard < stop})
+    return replace(attempt, sizes=attempt.sizes.within(first, stop))
 
 
 def _images(store: Store, attempt: AttemptParts, columns: Sequence[str] | None) -> Iterator[LabelledImage]:
     plan = attempt.plan
-    images_before = list(accumulate((shard.images for shard in plan.shards), initial=0))
-    objects_before = list(accumulate((shard.objects for shard in plan.shards), initial=0))
     stored = columns and [STORED_AS.get(name, name) for name in columns]
-    shards = sorted(attempt.sizes)
-    tables = in_order(lambda shard: read_part(store, plan, shard, stored, attempt.sizes[shard]), shards)
-    for shard, table in zip(shards, tables, strict=True):
+    tables = in_order(lambda shard: read_part(store, plan, shard, stored, attempt.sizes[shard]), attempt.sizes)
+    for shard, table in zip(attempt.sizes, tables, strict=True):
         rows: list[Row] = table.to_pylist()
+        first_object = int(plan.shards.objects_before[shard]) + 1
         if columns and "provenance" in columns:
             _add_provenance(rows, table.schema.metadata, plan)
-        rows = [without_empty(row) | {"id": number} for number, row in enumerate(rows, objects_before[shard] + 1)]
+        rows = [without_empty(row) | {"id": number} for number, row in enumerate(rows, first_object)]
         images = [list(members) for _, members in groupby(rows, key=lambda row: str(row["image"]))]
         if (len(images), len(rows)) != (plan.shards[shard].images, plan.shards[shard].objects):
             raise foreign_part(store, plan, shard, len(rows))
-        for number, members in enumerate(images, start=images_before[shard] + 1):
+        for number, members in enumerate(images, start=int(plan.shards.images_before[shard]) + 1):
             yield LabelledImage(number, members)
 
 

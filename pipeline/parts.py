@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -22,6 +22,7 @@ from pipeline.clicks import ObjectClicks
 from pipeline.failure import Failure
 from pipeline.plan import Plan, PlanHead, PlanMismatch
 from pipeline.provenance import clicks_digest, part_metadata
+from pipeline.shards.part_sizes import PartSizes
 from pipeline.shards.shard_file import ImageClicks
 from pipeline.storage.parquet import read_columns, read_parquet
 from pipeline.storage.store import Store
@@ -118,10 +119,13 @@ def commit_part(store: Store, plan: PlanHead, shard: int, images: Sequence[Image
         _check_existing(store, plan, shard, wanted)
 
 
-def finished_shards(store: Store, plan: Plan) -> set[int]:
-    """The shards that have their part, from a fresh listing."""
-    names = (PART_NAME.search(entry.key) for entry in store.listing(f"{plan.root}parts"))
-    return {int(name[1]) for name in names if name}
+def finished_shards(store: Store, plan: Plan) -> Set[int]:
+    """The plan's shards that have their part, ascending, from a fresh listing."""
+    sizes = PartSizes(len(plan.shards))
+    for entry in store.listing(f"{plan.root}parts"):
+        if (name := PART_NAME.search(entry.key)) and int(name[1]) < len(plan.shards):
+            sizes.add(int(name[1]), entry.size)
+    return sizes.keys()
 
 
 def read_part(

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
+
+import numpy as np
 
 from pipeline.driver.suspicions import Suspicions
 from pipeline.failure import Failure
@@ -44,6 +46,35 @@ class _Waiting:
     failed_devices: frozenset[str] = frozenset()
 
 
+class _NotBegun:
+    """Shards that no worker has had yet, whole and in their order: 4 bytes each, for there may be a million.
+
+    All are alike, so that whoever looks for a task that is free now looks at the first only.
+    """
+
+    def __init__(self, shards: np.ndarray) -> None:
+        """Of these shards, (S,) int32."""
+        self._shards, self._taken = shards, 0
+
+    def __len__(self) -> int:
+        return len(self._shards) - self._taken
+
+    def __iter__(self) -> Iterator[_Waiting]:
+        if self:
+            yield _Waiting(Task(int(self._shards[self._taken])))
+
+    def remove(self, first: _Waiting) -> None:
+        """Take out the first; it is given as `deque.remove` wants it."""
+        self._taken += 1
+
+    def take_all(self) -> Iterator[_Waiting]:
+        """Take all out."""
+        while self:
+            (first,) = self
+            self.remove(first)
+            yield first
+
+
 @dataclass
 class TakenApart:
     """A shard in pieces, for its crashes or in the tail.
@@ -63,28 +94,37 @@ class Dispatcher:
 
     def __init__(self, shards: Iterable[tuple[int, int]], suspicions: Suspicions = NOTHING_SUSPECTED) -> None:
         """Begin with shards without a part, each as (index, number of images), and an earlier driver's suspicions."""
-        self._images = dict(shards)
+        todo = np.fromiter(shards, np.dtype([("shard", np.int32), ("images", np.int32)]))
+        last = int(todo["shard"].max(initial=-1))
+        self._images_s = np.zeros(last + 1, np.int32)  # of every shard up to the last one to do
+        self._images_s[todo["shard"]] = todo["images"]
+        self._left_s = np.zeros(last + 1, bool)
+        self._left_s[todo["shard"]] = True
         self._running: dict[Task, _Waiting] = {}
         self._apart: dict[int, TakenApart] = {}
-        self._left = set(self._images)
+        # Tasks wait in this order: what goes first, what nobody has begun, and what can wait.
         self._waiting: deque[_Waiting] = deque()
-        for shard in self._images:
-            self._waiting += self._begin(shard, suspicions)
+        suspected = {task.shard for task in suspicions.crashes} | suspicions.poisonous.keys()
+        for shard in sorted(suspected):
+            if shard <= last and self._left_s[shard]:
+                self._waiting += self._begin(shard, suspicions)
+        self._not_begun = _NotBegun(todo["shard"][~np.isin(todo["shard"], list(suspected))])
+        self._later: deque[_Waiting] = deque()
 
     @property
     def shards_left(self) -> int:
         """Shards that have no part yet."""
-        return len(self._left)
+        return int(np.count_nonzero(self._left_s))
 
     @property
     def images_left(self) -> int:
         """Images of the shards that have no part yet."""
-        return sum(self._images[shard] for shard in self._left)
+        return int(self._images_s[self._left_s].sum())
 
     @property
     def tasks_waiting(self) -> int:
         """Tasks that no worker has."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._not_begun) + len(self._later)
 
     def next(
         self,
@@ -103,30 +143,34 @@ class Dispatcher:
             workers: how many can take tasks: where no more tasks wait, this is the tail.
             draining: the run is to stop: only pieces of shards that others have begun, or all of these would be lost.
         """
-        tail = 1 < workers >= len(self._waiting)
+        tail = 1 < workers >= self.tasks_waiting
         if tail and any(task.whole for task in in_flight):
             return None
         if any(self._running[task].alone for task in in_flight):
             return None
-        for waiting in self._waiting:
-            if device in waiting.failed_devices and set(devices) - waiting.failed_devices:
-                continue
-            if draining and (waiting.task.whole or waiting.alone):
-                continue
-            if waiting.not_before_s <= now_s and not (waiting.alone and in_flight):
-                if tail and not waiting.alone:
-                    waiting = self._piece_of(waiting, workers)
-                else:
-                    self._waiting.remove(waiting)
-                self._running[waiting.task] = waiting
-                return waiting.task
+        if tail:
+            self._waiting += [*self._not_begun.take_all(), *self._later]
+            self._later.clear()
+        for queue in (self._waiting, self._not_begun, self._later):
+            for waiting in queue:
+                if device in waiting.failed_devices and set(devices) - waiting.failed_devices:
+                    continue
+                if draining and (waiting.task.whole or waiting.alone):
+                    continue
+                if waiting.not_before_s <= now_s and not (waiting.alone and in_flight):
+                    if tail and not waiting.alone:
+                        waiting = self._piece_of(waiting, workers)
+                    else:
+                        queue.remove(waiting)
+                    self._running[waiting.task] = waiting
+                    return waiting.task
         return None
 
     def done(self, task: Task, rows: Sequence[Row] | None) -> TakenApart | None:
         """A task is finished. Returns the shard's pieces when this was the last of a shard taken apart."""
         del self._running[task]
         if task.whole:
-            self._left.discard(task.shard)
+            self._left_s[task.shard] = False
             return None
         self._apart[task.shard].rows += rows or []
         return self._piece_closed(task.shard)
@@ -141,7 +185,7 @@ class Dispatcher:
         first_time = not waiting.failed_devices
         waiting.failed_devices |= {device}
         if first_time:
-            self._waiting.append(self._running.pop(task))
+            self._later.append(self._running.pop(task))
         return first_time
 
     def crashed(self, task: Task, cause: Suspected, message: str) -> TakenApart | None:
@@ -176,15 +220,15 @@ class Dispatcher:
         waiting = self._running.pop(task)
         waiting.pauses += 1
         waiting.not_before_s = now_s + min(LONGEST_PAUSE_S, 2.0**waiting.pauses)
-        self._waiting.append(waiting)
+        self._later.append(waiting)
 
     def committed(self, shard: int) -> None:
         """A shard that was taken apart has its part now."""
-        self._left.discard(shard)
+        self._left_s[shard] = False
 
     def suspicions(self) -> Suspicions:
         """What has been found out so far, for the next driver."""
-        everything = [*self._waiting, *self._running.values()]
+        everything = [*self._waiting, *self._later, *self._running.values()]
         return Suspicions(
             crashes={each.task: each.crashes for each in everything if each.alone},
             poisonous={shard: dict(apart.poisonous) for shard, apart in self._apart.items() if apart.poisonous},
@@ -197,7 +241,7 @@ class Dispatcher:
         images = sum(end - begin for begin, end in (self._span(each.task) for each in self._waiting))
         share = max(SMALLEST_PIECE, math.ceil(images / (2 * workers)))
         del self._waiting[at]
-        in_pieces = sum(self._images[shard] for shard in {*self._apart, task.shard})
+        in_pieces = sum(int(self._images_s[shard]) for shard in {*self._apart, task.shard})
         too_many = task.whole and in_pieces > IMAGES_IN_PIECES
         if stop - first < share + SMALLEST_PIECE or too_many:
             return waiting
@@ -206,7 +250,7 @@ class Dispatcher:
         return replace(waiting, task=Task(task.shard, first, first + share))
 
     def _span(self, task: Task) -> tuple[int, int]:
-        return task.first, self._images[task.shard] if task.stop is None else task.stop
+        return task.first, int(self._images_s[task.shard]) if task.stop is None else task.stop
 
     def _one_piece_more(self, cut: Task) -> None:
         if cut.whole:
@@ -227,7 +271,7 @@ class Dispatcher:
             pieces[Task(shard, position, position + 1)] = CRASHES_TO_TAKE_APART - 1
         taken = sorted([(task.first, task.stop or 0) for task in pieces] + [(at, at + 1) for at in poisonous])
         begins = [0, *(stop for _, stop in taken)]
-        ends = [*(first for first, _ in taken), self._images[shard]]
+        ends = [*(first for first, _ in taken), int(self._images_s[shard])]
         sound = [Task(shard, first, stop) for first, stop in zip(begins, ends, strict=True) if first < stop]
         self._apart[shard] = TakenApart(len(pieces) + len(sound), poisonous=poisonous)
         return [_Waiting(task, crashes, alone=True) for task, crashes in pieces.items()] + [*map(_Waiting, sound)]

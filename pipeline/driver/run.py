@@ -141,8 +141,7 @@ def _label(
 ) -> None:
     """Work until every shard of one attempt has its part, or until told to stop. Raises RunAborted, NoWorkers."""
     done = finished_shards(job.output_store, plan)
-    todo = [(shard.index, shard.images) for shard in plan.shards if shard.index not in done]
-    if not todo:
+    if len(done) == len(plan.shards):
         return
     connect_once()
     log.info("shards total=%d done=%d objects=%d", len(plan.shards), len(done), plan.objects)
@@ -154,6 +153,7 @@ def _label(
             ManifestsDuringRun(job.output_store, plan, done) as manifests,
             RunMetrics(job.output) as metrics,
         ):
+            todo = ((shard.index, shard.images) for shard in plan.shards if shard.index not in done)
             dispatcher = Dispatcher(todo, read_suspicions(job.output_store, plan.fingerprint))
             loop = _Labelling(job, plan, dispatcher, fleet, heartbeat, metrics, on_progress, deaths.add, manifests.add)
             loop.work(stop)

@@ -10,6 +10,7 @@ from pipeline.frozen_parts import AttemptParts, FrozenParts
 from pipeline.manifests.manifest import blocks, manifest_key, present, read_sizes, shards_of
 from pipeline.parts import PART_NAME, part_key
 from pipeline.plan import Plan
+from pipeline.shards.part_sizes import PartSizes
 from pipeline.storage.read_ahead import in_order
 from pipeline.storage.store import Store
 
@@ -29,16 +30,17 @@ def freeze_by_manifests(store: Store, attempts: Sequence[Plan]) -> FrozenParts:
 def _frozen(store: Store, plan: Plan) -> AttemptParts:
     there = present(store, plan)
     covered = [block for block in blocks(plan) if manifest_key(plan, block) in there]
-    sizes: dict[int, int] = {}
+    sizes = PartSizes(len(plan.shards))
     for of_manifest in in_order(partial(read_sizes, store, plan), covered):
-        sizes |= of_manifest
+        for shard, size in of_manifest.items():
+            sizes.add(shard, size)
     modified = []
     for first, last in _spans(plan, set(covered)):
         before = part_key(plan.root, first).removesuffix(".parquet")
         for entry in store.listing_between(f"{plan.root}parts", before, part_key(plan.root, last)):
             name = PART_NAME.search(entry.key)
             if name and int(name[1]) < len(plan.shards):
-                sizes[int(name[1])] = entry.size
+                sizes.add(int(name[1]), entry.size)
                 modified.append(entry.modified)
     modified = modified or [entry.modified for entry in there.values()]
     return AttemptParts(plan, sizes, max(modified, default=None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -93,6 +94,15 @@ def test_the_digest_of_the_list_stands_in_the_export_and_says_whether_two_are_of
         assert digests[-1] == freeze_parts(job.output_store, all_attempts(job.output_store)).digest
     assert len(set(digests)) == 3
     assert json.loads(exported(frozen_labels(job), tmp_path / "b.json"))["info"]["parts"] == digests[-1]
+
+
+def test_the_digest_of_the_list_is_the_one_that_earlier_versions_wrote(job: Job, plan: Plan) -> None:
+    for shard in (0, 2):
+        make_part(job.output_store, plan, shard)
+    parts = freeze_parts(job.output_store, [plan, replace(plan, root="attempts/2/")])
+    listed = [[each.plan.root, each.plan.fingerprint, sorted(each.sizes.items())] for each in parts.attempts]
+    assert [len(sizes) for _, _, sizes in listed] == [2, 0]
+    assert parts.digest == hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 def test_export_ends_with_1_while_parts_are_missing_and_names_one(

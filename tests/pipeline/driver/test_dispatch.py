@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -248,6 +249,33 @@ def test_suspicions_come_back_as_they_were_written_and_only_for_their_plan(tmp_p
     write_suspicions(store, "plan", found)
     assert read_suspicions(store, "plan") == found
     assert read_suspicions(store, "another") == Suspicions()
+
+
+def test_a_shard_that_nobody_has_begun_takes_no_more_than_20_bytes() -> None:
+    shards = 50_000
+    tracemalloc.start()
+    try:
+        dispatcher = Dispatcher((shard, 128) for shard in range(shards))
+        held, peak = tracemalloc.get_traced_memory()
+        for _ in range(100):
+            assert dispatcher.next([], 0.0) is not None
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (held / shards < 20, peak / shards < 40) == (True, True), (held, peak)
+    assert after - held < 100_000, "only what is under way takes more"
+    assert (dispatcher.shards_left, dispatcher.images_left) == (shards, 128 * shards)
+    assert dispatcher.tasks_waiting == shards - 100
+
+
+def test_what_an_earlier_driver_suspected_goes_first_and_what_storage_refused_last() -> None:
+    dispatcher = Dispatcher([(3, 2), (5, 2), (7, 2)], Suspicions({Task(5): 1}))
+    first, second = dispatcher.next([], 0.0), dispatcher.next([], 0.0)
+    assert (first, second) == (Task(5), Task(3))
+    assert second is not None
+    dispatcher.unavailable(second, now_s=0.0)
+    assert dispatcher.next([], LONGEST_PAUSE_S) == Task(7)
+    assert dispatcher.next([], LONGEST_PAUSE_S) == Task(3)
 
 
 def test_a_suspect_shares_its_worker_with_nobody() -> None:
