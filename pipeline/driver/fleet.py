@@ -28,6 +28,7 @@ from pipeline.worker.labeler import Labeler
 
 TASKS_IN_FLIGHT = 2
 PROGRESS_EVERY_S = 1.0
+PROGRESS_A_SECOND = 50  # of all workers together; each answer costs the driver a fraction of a millisecond
 COUNT_AGAIN_EVERY_S = 10.0
 UNREACHABLE_S = 120.0  # by then Ray has found out whether a node that does not answer is dead
 # The output is not in order, whoever looks at it.
@@ -60,6 +61,7 @@ class _Worker:
     progress: Progress = field(default_factory=Progress)
     unreachable: list[Task] = field(default_factory=list)
     probing: Any = None
+    ended: bool = False
 
     @property
     def node(self) -> str:
@@ -150,7 +152,7 @@ class Fleet:
         events: list[Event] = []
         arrived = set(ready)
         for reference in (each for each in owners if each in arrived):
-            if owners[reference] in self._workers:
+            if not owners[reference].ended:
                 events += self._arrived(owners[reference], reference)
         return events + self._stuck()
 
@@ -233,9 +235,9 @@ class Fleet:
         return _Worker(actor, placing=actor.place.remote(), since_s=time.monotonic())
 
     def _ask_for_progress(self) -> None:
-        now = time.monotonic()
+        now, every_s = time.monotonic(), max(PROGRESS_EVERY_S, len(self._workers) / PROGRESS_A_SECOND)
         for worker in self._workers:
-            if worker.tasks and worker.polling is None and now - worker.polled_s > PROGRESS_EVERY_S:
+            if worker.tasks and worker.polling is None and now - worker.polled_s > every_s:
                 worker.polling, worker.polled_s = worker.actor.progress.remote(), now
 
     def _arrived(self, worker: _Worker, reference: Any) -> list[Event]:
@@ -339,6 +341,7 @@ class Fleet:
     def _end(self, worker: _Worker) -> None:
         ray.kill(worker.actor)
         self._workers.remove(worker)
+        worker.ended = True
         self._finished = _sum(self._finished, worker.progress)
         if worker.place is not None:
             self._old_pids.setdefault(worker.place.node_id, []).append(worker.place.pid)

@@ -17,7 +17,7 @@ from pipeline.attempts import all_attempts
 from pipeline.describe import describe
 from pipeline.driver.doubts import Doubts, write_doubts
 from pipeline.driver.seeing.slowest import NodeTotal, Slowest, read_slowest, write_slowest
-from pipeline.driver.stages import write_stages
+from pipeline.driver.seeing.stages import write_stages
 from pipeline.driver.suspicions import Suspicions, write_suspicions
 from pipeline.manifests.count import count_objects
 from pipeline.manifests.freeze import freeze_by_manifests

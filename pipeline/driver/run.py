@@ -20,13 +20,14 @@ from pipeline.driver.dispatch import Dispatcher, TakenApart
 from pipeline.driver.doubts import read_doubts, why_doubtful
 from pipeline.driver.ending import RunResult, end_run
 from pipeline.driver.events import Done, Event, Lost, Unavailable
-from pipeline.driver.fleet import Fleet
+from pipeline.driver.fleet import TASKS_IN_FLIGHT, Fleet
 from pipeline.driver.nodes import NoWorkers
+from pipeline.driver.pace import Pace
 from pipeline.driver.progress import Heartbeat, Snapshot
 from pipeline.driver.seeing.metrics import RunMetrics
 from pipeline.driver.seeing.post_mortem import PostMortems
 from pipeline.driver.seeing.slowest import read_slowest
-from pipeline.driver.stages import plus_stages, read_stages
+from pipeline.driver.seeing.stages import plus_stages, read_stages
 from pipeline.driver.suspicions import read_suspicions
 from pipeline.frozen_parts import freeze_parts
 from pipeline.manifests.during_run import ManifestsDuringRun
@@ -193,6 +194,7 @@ class _Labelling:
 
     def work(self, stop: threading.Event) -> None:
         """Until every shard is done, or `stop` is set and the running shards had their time to finish."""
+        pace = Pace(stop.wait)
         while self._dispatcher.shards_left and not stop.is_set():
             self._fleet.keep(self._dispatcher.tasks_waiting)
             self._hand_out()
@@ -200,6 +202,7 @@ class _Labelling:
                 self._fleet.release_idle()
             self._take_in(self._fleet.poll(POLL_S))
             self._check_limits()
+            pace.rest()
         give_up_at = time.monotonic() + self._job.limits.drain_s
         while stop.is_set() and time.monotonic() < give_up_at:
             self._hand_out(draining=True)
@@ -209,15 +212,14 @@ class _Labelling:
 
     def _hand_out(self, draining: bool = False) -> None:
         devices, workers = self._fleet.devices, self._fleet.placed_workers
-        while True:
+        for _ in range(TASKS_IN_FLIGHT):  # nobody gets a second task before all have one
             for worker in self._fleet.idle():
+                if not self._dispatcher.tasks_waiting:
+                    return
                 in_flight = list(worker.tasks.values())
                 task = self._dispatcher.next(in_flight, time.monotonic(), worker.device, devices, workers, draining)
                 if task is not None:
                     self._fleet.give(worker, task)
-                    break
-            else:
-                return
 
     def _take_in(self, events: Sequence[Event]) -> None:
         for event in events:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.attempts import all_attempts
 from pipeline.config import Limits
-from pipeline.driver.stages import read_stages
+from pipeline.driver.seeing.stages import read_stages
 from pipeline.parts import PART_NAME
 from pipeline.plan import Plan
 from pipeline.storage.store import Store

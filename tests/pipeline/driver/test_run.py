@@ -15,7 +15,7 @@ from pipeline.config import Job, parse_job
 from pipeline.driver import ending
 from pipeline.driver.progress import read_status
 from pipeline.driver.run import RunResult, run
-from pipeline.driver.stages import read_stages
+from pipeline.driver.seeing.stages import read_stages
 from pipeline.failure import REASONS
 from pipeline.interventions import skip_image
 from pipeline.manifests import manifest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.driver.stages import plus_stages, read_stages, write_stages
+from pipeline.driver.seeing.stages import plus_stages, read_stages, write_stages
 from pipeline.storage.store import Store
 
 

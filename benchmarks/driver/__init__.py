@@ -1,0 +1,1 @@
+"""The driver beside many workers: `python -m benchmarks.driver`."""

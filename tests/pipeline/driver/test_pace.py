@@ -1,0 +1,124 @@
+"""What the driver does beside a thousand workers grows with their number, not with its square, and leaves it time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.config import parse_job
+from pipeline.driver.dispatch import Dispatcher
+from pipeline.driver.fleet import PROGRESS_A_SECOND, TASKS_IN_FLIGHT, Fleet, _Worker
+from pipeline.driver.pace import BUSY_SHARE, LONGEST_REST_S, Pace
+from pipeline.driver.run import _Labelling
+from pipeline.driver.seeing.metrics import RunMetrics
+from pipeline.tasks import Task
+from tests.pipeline.make_data import EMPTY_PLAN
+
+WORKERS = 1_000
+JOB = parse_job({"images": "a", "clicks": "b", "output": "c"}, "job")
+
+
+class Clock:
+    """Stands for the module `time`: seconds that pass, and those of them that are worked."""
+
+    def __init__(self) -> None:
+        self.now_s = self.worked_s = 0.0
+        self.rests: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def thread_time(self) -> float:
+        return self.worked_s
+
+    def work(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.worked_s += seconds
+
+    def wait(self, seconds: float) -> None:
+        self.rests.append(seconds)
+        self.now_s += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("pipeline.driver.pace.time", clock)
+    monkeypatch.setattr("pipeline.driver.fleet.time", clock)
+    return clock
+
+
+def test_the_loop_is_busy_a_twentieth_of_its_time(clock: Clock) -> None:
+    pace = Pace(clock.wait)
+    for turn in range(100):
+        clock.work(0.002 + 0.0002 * turn)
+        pace.rest()
+    assert clock.worked_s == pytest.approx(BUSY_SHARE * clock.now_s)
+
+
+def test_a_turn_that_waited_long_enough_is_followed_by_the_next_at_once(clock: Clock) -> None:
+    pace = Pace(clock.wait)
+    clock.work(0.002)
+    clock.now_s += 0.5  # for something to happen
+    pace.rest()
+    assert clock.rests == []
+
+
+def test_it_never_rests_long(clock: Clock) -> None:
+    pace = Pace(clock.wait)
+    clock.work(60.0)  # a thousand workers were made
+    pace.rest()
+    assert clock.rests == [LONGEST_REST_S]
+
+
+class Idle:
+    """A fleet whose workers have nothing to do; it counts how often somebody looks through them."""
+
+    devices = frozenset({"any"})
+
+    def __init__(self) -> None:
+        self.placed_workers = WORKERS
+        self.workers = [_Worker(number, None, 0.0, ready=True) for number in range(WORKERS)]
+        self.looks = 0
+
+    def idle(self) -> list[_Worker]:
+        self.looks += 1
+        free = [worker for worker in self.workers if len(worker.tasks) < TASKS_IN_FLIGHT]
+        return sorted(free, key=lambda worker: len(worker.tasks))
+
+    def give(self, worker: _Worker, task: Task) -> None:
+        worker.tasks[object()] = task
+
+
+def hand_out(fleet: Any, shards: int) -> None:
+    heartbeat: Any = None
+    dispatcher = Dispatcher([(shard, 8) for shard in range(shards)])
+    metrics = RunMetrics("labels")
+    _Labelling(JOB, EMPTY_PLAN, dispatcher, fleet, heartbeat, metrics, lambda snapshot: None)._hand_out()
+
+
+def test_the_workers_are_looked_through_once_a_task_in_flight(clock: Clock) -> None:
+    fleet = Idle()
+    hand_out(fleet, shards=5 * WORKERS)
+    assert {len(worker.tasks) for worker in fleet.workers} == {TASKS_IN_FLIGHT}
+    assert fleet.looks == TASKS_IN_FLIGHT
+
+
+def test_nobody_gets_a_second_task_before_all_have_one(clock: Clock) -> None:
+    fleet = Idle()
+    fleet.placed_workers = 1  # so that this is no tail, in which shards are cut
+    hand_out(fleet, shards=WORKERS)
+    assert {len(worker.tasks) for worker in fleet.workers} == {1}
+
+
+def test_so_many_workers_a_second_are_asked_how_far_they_are(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    monkeypatch.setattr("ray.wait", lambda references, num_returns, timeout: (clock.wait(timeout), ([], []))[1])
+    progress: Any = type("Progress", (), {"remote": lambda: asked.append(clock.now_s)})
+    actor: Any = type("Actor", (), {"progress": progress})
+    fleet = Fleet(JOB, EMPTY_PLAN)
+    fleet._workers = [_Worker(actor, None, 0.0, ready=True, tasks={object(): Task(0)}) for _ in range(WORKERS)]
+    for _ in range(200):
+        fleet.poll(0.5)
+    assert 0 < len(asked) <= PROGRESS_A_SECOND * (clock.now_s + 1)
