@@ -67,7 +67,7 @@ class Progress:
     """What a worker has done since it started, and what it is doing.
 
     Attributes:
-        running: the task that has the device now.
+        running: the task that has the device now, or had it before and still makes its last masks.
         slowest: the task of the image that has been decoded or segmented longest for its size, for `slowest_s`
             seconds so far.
         slowest_size: how many ordinary images that one counts as, 1 at least: its time limit follows it.

@@ -11,6 +11,7 @@ import torch
 
 from m2n2.backbones.area_resize import area_resize
 from m2n2.backbones.arguments import grid_shape
+from m2n2.kernels.gpu.copies import upload
 
 COLOUR_SIGMA = 0.1  # colours in 0..1
 POSITION_SIGMA = 0.2  # of the grid's longer side
@@ -41,8 +42,19 @@ class Colour:
 
     def attention(self, image: np.ndarray) -> torch.Tensor:
         """Similarity of the image's cells, see `m2n2.backbones.protocol.Backbone`."""
+        return self._similarity(upload(area_resize(image, self.grid), self.device))
+
+    def input_size(self, height: int, width: int) -> tuple[int, int]:
+        """A pixel a cell, see `m2n2.backbones.protocol.HalvedBackbone`."""
+        return self.grid
+
+    def attention_of(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Similarity of the cells of resized images, see `m2n2.backbones.protocol.HalvedBackbone`."""
+        return torch.stack([self._similarity(each) for each in pixels])
+
+    def _similarity(self, pixels: torch.Tensor) -> torch.Tensor:
         h, w = self.grid
-        colours = torch.from_numpy(area_resize(image, self.grid)).to(self.device).view(h * w, 3).float() / 255
+        colours = pixels.view(h * w, 3).float() / 255
         rows, columns = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
         positions = torch.stack([rows, columns], dim=-1).view(h * w, 2).to(self.device) / max(h, w)
         features = torch.cat([colours / COLOUR_SIGMA, positions / POSITION_SIGMA], dim=1)  # (N, 5)

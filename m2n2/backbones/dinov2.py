@@ -16,6 +16,7 @@ from m2n2.backbones.area_resize import area_resize
 from m2n2.backbones.arguments import grid_shape, torch_dtype
 from m2n2.backbones.head_mean import add_head_mean
 from m2n2.backbones.loading import load_transformers
+from m2n2.kernels.gpu.copies import upload
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -58,38 +59,52 @@ class Dinov2:
         self._mean = torch.tensor(IMAGENET_MEAN, device=self.device).view(1, 3, 1, 1)
         self._std = torch.tensor(IMAGENET_STD, device=self.device).view(1, 3, 1, 1)
 
-    @torch.no_grad()
     def attention(self, image: np.ndarray) -> torch.Tensor:
         """Self-attention of one image, see `m2n2.backbones.protocol.Backbone`."""
-        h, w = self.grid
-        attention = torch.zeros(h * w, h * w, device=self.device)
-        for layer in self._run(image, min(self._weights), max(self._weights)):
-            if weight := self._weights.get(layer.number):  # the class token comes first
-                add_head_mean(attention, layer.query[:, 1:], layer.key, layer.scale, weight)
-        attention /= attention.sum(dim=1, keepdim=True)
-        return attention.view(h, w, h, w)
+        return self.attention_of(self._resized(image))[0]
 
-    @torch.no_grad()
     def keys(self, image: np.ndarray, layers: int) -> torch.Tensor:
         """Keys of the last layers, see `m2n2.backbones.protocol.KeyBackbone`."""
+        return self.keys_of(self._resized(image), layers)[0]
+
+    def input_size(self, height: int, width: int) -> tuple[int, int]:
+        """Pixels of all patches, see `m2n2.backbones.protocol.HalvedBackbone`."""
+        return self.grid[0] * self._patch_pixels, self.grid[1] * self._patch_pixels
+
+    @torch.no_grad()
+    def attention_of(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Attention of resized images, see `m2n2.backbones.protocol.HalvedBackbone`."""
+        h, w = self.grid
+        attention = torch.zeros(len(pixels), h * w, h * w, device=self.device)
+        for layer in self._run(pixels, min(self._weights), max(self._weights)):
+            if weight := self._weights.get(layer.number):  # the class token comes first
+                for i in range(len(pixels)):
+                    add_head_mean(attention[i], layer.query[i, :, 1:], layer.key[i], layer.scale, weight)
+        attention /= attention.sum(dim=2, keepdim=True)
+        return attention.view(len(pixels), h, w, h, w)
+
+    @torch.no_grad()
+    def keys_of(self, pixels: torch.Tensor, layers: int) -> torch.Tensor:
+        """Keys of resized images, see `m2n2.backbones.protocol.HalvedKeyBackbone`."""
         count = len(self._model.encoder.layer)
         if not 1 <= layers <= count:
             raise ValueError(f"keys of {layers} layers, allowed: 1..{count}, the layers of this model")
-        kept = torch.stack([layer.key for layer in self._run(image, count - layers, count - 1)])
-        h, w = self.grid  # of kept (layers, heads, 1 + N, d)
-        return kept[:, :, 1:].transpose(1, 2).reshape(layers, h, w, -1).float()
+        kept = torch.stack([layer.key for layer in self._run(pixels, count - layers, count - 1)], dim=1)
+        h, w = self.grid  # of kept (images, layers, heads, 1 + N, d)
+        return kept[:, :, :, 1:].transpose(2, 3).reshape(len(pixels), layers, h, w, -1).float()
 
-    def _pixels(self, image: np.ndarray) -> torch.Tensor:
-        h, w = self.grid
-        resized = area_resize(image, (h * self._patch_pixels, w * self._patch_pixels))  # (14 h, 14 w, 3)
-        pixels = torch.from_numpy(resized).to(self.device).permute(2, 0, 1)[None]
-        return (pixels.float() / 255 - self._mean) / self._std  # (1, 3, 14 h, 14 w)
+    def _resized(self, image: np.ndarray) -> torch.Tensor:
+        return upload(area_resize(image, self.input_size(*image.shape[:2]))[None], self.device)
 
-    def _run(self, image: np.ndarray, first: int, last: int) -> list[_Layer]:
+    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(images, 3, 14 h, 14 w)"""
+        return (pixels.permute(0, 3, 1, 2).float() / 255 - self._mean) / self._std
+
+    def _run(self, pixels: torch.Tensor, first: int, last: int) -> list[_Layer]:
         """Run the model up to q and k of its layer `last`; returns the layers from `first` on."""
         self._recorder.first, self._recorder.last, self._recorder.layers = first, last, []
         try:
-            self._model(pixel_values=self._pixels(image))
+            self._model(pixel_values=self._normalised(pixels))
         except _LastLayerReached:
             return self._recorder.layers
         finally:
@@ -99,7 +114,7 @@ class Dinov2:
 
 @dataclass(frozen=True)
 class _Layer:
-    """q and k of a layer: (heads, 1 + N, d), the class token first."""
+    """q and k of a layer: (images, heads, 1 + N, d), the class token first."""
 
     number: int
     query: torch.Tensor
@@ -141,7 +156,7 @@ def _stop_at_last_layer(
     recorder: _Recorder = module.m2n2_recorder  # type: ignore[assignment]
     number: int = module.m2n2_layer  # type: ignore[assignment]
     if number >= recorder.first:
-        recorder.layers.append(_Layer(number, query[0], key[0], options["scaling"]))
+        recorder.layers.append(_Layer(number, query, key, options["scaling"]))
     if number == recorder.last:
         raise _LastLayerReached
     output: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)

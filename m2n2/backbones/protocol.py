@@ -46,3 +46,36 @@ class KeyBackbone(Protocol):
             ValueError: more layers than the model has, or none.
         """
         ...
+
+
+@runtime_checkable
+class HalvedBackbone(Protocol):
+    """A backbone whose call comes in two halves: the resize, in any thread ahead of the device, and the network.
+
+    For one image `attention(image)` is `attention_of(pixels)[0]` of the image resized by `area_resize`, to the bit.
+    """
+
+    def input_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that an image of this size is resized to: all that the network sees of it."""
+        ...
+
+    def attention_of(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Attention of resized images in one call of the network.
+
+        Args:
+            pixels: (images, height, width, 3) uint8 on `device`, RGB.
+
+        Returns:
+            (images, h, w, h, w) float32 on `device`. Of several images it may differ from that of each alone in the
+            last bits: `m2n2.backbones.batches` tells.
+        """
+        ...
+
+
+@runtime_checkable
+class HalvedKeyBackbone(HalvedBackbone, KeyBackbone, Protocol):
+    """The same for keys."""
+
+    def keys_of(self, pixels: torch.Tensor, layers: int) -> torch.Tensor:
+        """As `keys`, of resized images as in `attention_of`: (images, layers, h, w, C)."""
+        ...

@@ -22,6 +22,7 @@ from m2n2.backbones.head_mean import add_head_mean
 from m2n2.backbones.loading import load_diffusers
 from m2n2.backbones.prompt_embedding import load_prompt_embedding
 from m2n2.errors import InvalidAttention
+from m2n2.kernels.gpu.copies import upload
 
 TIMESTEP = 100
 VAE_STRIDE = 8  # pixels of the image a latent
@@ -80,7 +81,6 @@ class StableDiffusion:
         """
         return self.attention_batch([image])[0]
 
-    @torch.no_grad()
     def attention_batch(self, images: Sequence[np.ndarray]) -> torch.Tensor:
         """Self-attention of several images in one pass, which takes as many times the memory.
 
@@ -94,28 +94,45 @@ class StableDiffusion:
             InvalidAttention: not finite, because `dtype` is too narrow for the model.
             ValueError: no images, or their grids differ.
         """
-        shapes = {self.grid_of(image) for image in images}
-        if len(shapes) != 1:
-            raise ValueError(f"images of one batch need one grid, found {sorted(shapes)}")
-        ((h, w),) = shapes
-        totals = self._totals(images, (h, w))
+        sizes = {self.input_size(*image.shape[:2]) for image in images}
+        if len(sizes) != 1:
+            raise ValueError(f"images of one batch need one grid, found {sorted(map(self.grid_of, images))}")
+        (size,) = sizes
+        return self.attention_of(upload(np.stack([area_resize(image, size) for image in images]), self.device))
+
+    def input_size(self, height: int, width: int) -> tuple[int, int]:
+        """Pixels of the VAE's input, see `m2n2.backbones.protocol.HalvedBackbone`."""
+        h, w = self._grid(height, width)
+        return h * VAE_STRIDE * self._latents_a_cell, w * VAE_STRIDE * self._latents_a_cell
+
+    @torch.no_grad()
+    def attention_of(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Attention of images of the VAE's input size, see `m2n2.backbones.protocol.HalvedBackbone`.
+
+        Raises:
+            InvalidAttention: not finite, because `dtype` is too narrow for the model.
+        """
+        h, w = (side // (VAE_STRIDE * self._latents_a_cell) for side in pixels.shape[1:3])
+        totals = self._totals(pixels, h * w)
         totals /= totals.sum(dim=2, keepdim=True)
         if not torch.isfinite(totals.sum()):
             raise InvalidAttention(f"attention in {self._dtype} is not finite, allowed: bfloat16 or float32")
-        return totals.view(len(images), h, w, h, w)
+        return totals.view(len(pixels), h, w, h, w)
 
     def grid_of(self, image: np.ndarray) -> tuple[int, int]:
         """Cells (h, w) of an image's attention."""
+        return self._grid(*image.shape[:2])
+
+    def _grid(self, height: int, width: int) -> tuple[int, int]:
         if self._fit == "square":
             return self.grid
-        side, stretch = self.grid[0], math.sqrt(image.shape[0] / image.shape[1])
+        side, stretch = self.grid[0], math.sqrt(height / width)
         return max(8, 8 * round(side * stretch / 8)), max(8, 8 * round(side / stretch / 8))
 
-    def _totals(self, images: Sequence[np.ndarray], grid: tuple[int, int]) -> torch.Tensor:
+    def _totals(self, pixels: torch.Tensor, cells: int) -> torch.Tensor:
         """The weighted sum of the captured layers' attention: (images, N, N) float32."""
-        cells = grid[0] * grid[1]
-        latents = self._encode(images, grid)
-        totals = torch.zeros(len(images), cells, cells, device=self.device)
+        latents = self._encode(pixels)
+        totals = torch.zeros(len(pixels), cells, cells, device=self.device)
         self._recorder.totals = totals
         try:
             self._unet(latents, TIMESTEP, **self._conditions(latents))
@@ -125,12 +142,9 @@ class StableDiffusion:
             self._recorder.totals = None
         raise RuntimeError("the UNet ended without passing its captured layers")
 
-    def _encode(self, images: Sequence[np.ndarray], grid: tuple[int, int]) -> torch.Tensor:
+    def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """The mode of the latents, scaled: (images, 4, h, w) times the latents a cell in both directions."""
-        size = tuple(side * VAE_STRIDE * self._latents_a_cell for side in grid)
-        resized = np.stack([area_resize(image, (size[0], size[1])) for image in images])
-        pixels = torch.from_numpy(resized).to(self.device).permute(0, 3, 1, 2)  # (images, 3, height, width)
-        scaled = (pixels.float() / 127.5 - 1).to(self._dtype)
+        scaled = (pixels.permute(0, 3, 1, 2).float() / 127.5 - 1).to(self._dtype)  # (images, 3, height, width)
         latents: torch.Tensor = self._vae.encode(scaled).latent_dist.mode() * self._vae.config.scaling_factor
         return latents
 

@@ -1,6 +1,7 @@
 """The Ray actor: one device, one model, a shard at a time.
 
-Two calls of `label` may be under way at once: while one has the device, the other fetches and decodes its first images.
+Two calls of `label` may be under way at once: while one has the device, the other fetches and decodes its first images,
+or makes its last masks.
 """
 
 from __future__ import annotations
@@ -10,32 +11,30 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import ray
 
-from m2n2.prompt import Prompt
 from pipeline.config import Job
 from pipeline.interventions import skipped_images, without_skipped
 from pipeline.parts import Row, Size, commit_part, committed_reasons
 from pipeline.plan import PlanHead, PlanReference, load_head, read_images
 from pipeline.shards.shard_table import Shard
 from pipeline.tasks import Doubt, Place, Progress, SlowImage, Task, TaskReport
-from pipeline.worker.clicks_on_image import doubts_about, placed_on
+from pipeline.worker.clicks_on_image import doubts_about
+from pipeline.worker.device_line import DeviceLine, Stage
 from pipeline.worker.metrics import StorageMetrics, WorkerMetrics
 from pipeline.worker.model import load_model
-from pipeline.worker.planned_score import score_of
 from pipeline.worker.prefetch import Fetched, Prefetch
-from pipeline.worker.refinement import Refinement, segment_failure
 from pipeline.worker.work import WorkUnderWay, image_size
 
 if TYPE_CHECKING:
-    from m2n2 import Scene
+    from m2n2.backbones.reading import Reader
 
 REFINED_AT_ONCE = 2
 SLOWEST_OF_A_TASK = 5
@@ -51,14 +50,16 @@ class Labeler:
     def __init__(self, job: Job, plan: PlanReference) -> None:
         self._job, self._reference, self._store = job, plan, job.output_store
         self._device = threading.Lock()
+        self._under_way: dict[Task, float] = {}  # whose rows are not complete, and when they got the device
         self._progress = Progress()
         self._work = WorkUnderWay()
         # Beside the one pool of the kernels: no more of these than cores that the job gives a worker.
         refiners = max(1, min(REFINED_AT_ONCE, int(job.workers.cpus)))
         self._refiners = ThreadPoolExecutor(refiners, thread_name_prefix="refine")
         self._storage_metrics = StorageMetrics()
-        self._backbone: Any = None
         self._plan: PlanHead
+        self._reader: Reader
+        self._line: DeviceLine
 
     @ray.method(concurrency_group="control")
     def place(self) -> Place:
@@ -85,12 +86,15 @@ class Labeler:
         self._store.check()
         self._plan = load_head(self._store, self._reference)
         from m2n2.backbones.check import check_backbone
+        from m2n2.backbones.reading import Reader
         from m2n2.warm_up import warm_up
 
-        self._backbone = load_model(self._job)
+        backbone = load_model(self._job)
+        self._reader = Reader(backbone, self._job.settings)
+        self._line = DeviceLine(self._job, self._plan, self._reader, self._refiners, REFINED_AT_ONCE)
         self._metrics = WorkerMetrics()
         warm_up(self._job.settings)  # in the first image's time it would count as that image's
-        return asdict(check_backbone(self._backbone, self._job.backbone.dtype))
+        return asdict(check_backbone(backbone, self._job.backbone.dtype))
 
     @ray.method(concurrency_group="device")
     def label(self, task: Task, shard: Shard) -> TaskReport:
@@ -110,14 +114,12 @@ class Labeler:
         planned = read_images(self._store, self._plan, shard)[task.first : task.stop]
         images = [without_skipped(image, skipped) for image in planned]
         budget, decoding = self._job.limits.prefetch_bytes // 2, partial(self._work.image_of, task)
-        with Prefetch(images, self._job, budget, decoding) as prefetch, self._device:
-            started = time.monotonic()
-            self._progress.running = task
-            doubts, stages = Counter[Doubt | None](), dict.fromkeys(STAGES, 0.0)
-            try:
+        doubts, stages = Counter[Doubt | None](), dict.fromkeys(STAGES, 0.0)
+        try:
+            with Prefetch(images, self._job, budget, decoding, self._reader) as prefetch:
                 rows = self._label_all(prefetch, task, doubts, stages)
-            finally:
-                self._progress.running = None
+        finally:
+            started = self._under_way.pop(task, time.monotonic())
         began_to_write = time.monotonic()
         if task.whole:
             commit_part(self._store, self._plan, task.shard, images, rows)
@@ -140,29 +142,34 @@ class Labeler:
         """Answers also while the device works, or storage does not answer."""
         self._storage_metrics.update()
         slowest, slowest_s, size = self._work.longest()
-        return replace(self._progress, slowest=slowest, slowest_s=slowest_s, slowest_size=size)
+        running = next(iter(self._under_way), None)
+        return replace(self._progress, running=running, slowest=slowest, slowest_s=slowest_s, slowest_size=size)
 
     def _label_all(
         self, prefetch: Prefetch, task: Task, doubts: Counter[Doubt | None], stages: dict[str, float]
     ) -> list[Row]:
         rows: list[Row] = []
-        refining: list[Future[list[Row]]] = []
-        for fetched in prefetch:
-            doubts.update(self._doubts_about(fetched))
-            size = _size(fetched)
-            with self._work.image_of(task, size):
-                refinement = self._begin(fetched)
-            stages["fetch"] += fetched.fetch_s
-            stages["decode"] += fetched.decode_s
-            stages["attention and maps"] += refinement.device_s
-            refining.append(self._refiners.submit(self._refined, refinement, task, size))
-            if len(refining) > REFINED_AT_ONCE:
-                rows += self._finish(refining.pop(0))
-        for future in refining:
-            rows += self._finish(future)
+
+        def around(stage: Stage, images: Sequence[Fetched]) -> AbstractContextManager[None]:
+            return self._work.images_of(task, [_size(each) for each in images])
+
+        with closing(self._line.label(prefetch, self._device_for(task), around)) as labelled:
+            for image in labelled:
+                doubts.update(self._doubts_about(image.fetched))
+                stages["fetch"] += image.fetched.fetch_s
+                stages["decode"] += image.fetched.decode_s
+                stages["attention and maps"] += image.device_s
+                self._image_done(image.rows)
+                rows += image.rows
         # An image's seconds, which its objects share, are those of the device and those of its masks.
         stages["masks"] = max(0.0, sum(row["seconds"] for row in rows) - stages["attention and maps"])
         return rows
+
+    @contextmanager
+    def _device_for(self, task: Task) -> Iterator[None]:
+        with self._device:
+            self._under_way[task] = time.monotonic()
+            yield
 
     def _doubts_about(self, fetched: Fetched) -> list[Doubt | None]:
         """What looks wrong about the image and its clicks, and None for having looked."""
@@ -171,54 +178,11 @@ class Labeler:
         size = Size(width=fetched.pixels.shape[1], height=fetched.pixels.shape[0])
         return [None, *doubts_about(fetched.clicks.objects, size, fetched.exif_orientation)]
 
-    def _refined(self, refinement: Refinement, task: Task, size: float) -> list[Row]:
-        with self._work.image_of(task, size):
-            return refinement.rows()
-
-    def _finish(self, future: Future[list[Row]]) -> list[Row]:
-        rows = future.result()
-        failed = sum("error" in row for row in rows)
+    def _image_done(self, rows: Sequence[Row]) -> None:
         self._progress.images += 1
         self._progress.objects += len(rows)
-        self._progress.failed += failed
+        self._progress.failed += sum("error" in row for row in rows)
         self._metrics.image_done(rows)
-        return rows
-
-    def _begin(self, fetched: Fetched) -> Refinement:
-        """The device's share of one image; what is left to do needs the CPU only."""
-        started = time.monotonic()
-        pixels = fetched.pixels
-        size = Size(width=pixels.shape[1], height=pixels.shape[0]) if pixels is not None else None
-        refinement = Refinement(size)
-        for clicks in fetched.clicks.objects:
-            failure = clicks.failure or fetched.failure
-            if failure is None and size is not None:
-                margin = self._job.settings.box_margin
-                clicks = placed_on(clicks, size, self._plan.files, fetched.exif_orientation, margin)
-                failure = clicks.failure
-            refinement.add(clicks, failure)
-        if pixels is not None and refinement.prompts:
-            try:
-                refinement.scene = self._scene(pixels, refinement.prompts)
-            except Exception as error:
-                refinement.fail_all(segment_failure(error))
-        refinement.device_s = time.monotonic() - started
-        return refinement
-
-    def _scene(self, pixels: np.ndarray, prompts: Sequence[Prompt]) -> Scene:
-        from m2n2 import Scene
-        from m2n2.backbones.reading import read_image
-
-        scene = Scene(
-            pixels,
-            read_image(self._backbone, pixels, self._job.settings),
-            self._job.settings,
-            overwrite_attention=True,
-            score=score_of(self._plan),
-        )
-        scene.advance([point for prompt in prompts for point in prompt.points])
-        scene.release_operator()
-        return scene
 
 
 def _size(fetched: Fetched) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from pipeline.containers.source import read_together
 from pipeline.failure import BadImage, Failure
 from pipeline.shards.shard_file import ImageClicks
 from pipeline.worker.images import decode_image, decoded_bytes, exif_orientation, fetch_image
+
+if TYPE_CHECKING:
+    from m2n2.backbones.reading import Reader
 
 FETCH_THREADS = 8
 
@@ -28,6 +32,8 @@ class Fetched:
     Attributes:
         exif_orientation: how a viewer would turn the pixels further, 1 (not at all) to 8.
         fetch_s, decode_s: seconds of the thread that made it ready, without those that it waited for room.
+        resized: what the network will see of it, as `Reader.resized` gives it.
+        held_bytes: of the budget.
     """
 
     clicks: ImageClicks
@@ -36,6 +42,8 @@ class Fetched:
     exif_orientation: int = 1
     fetch_s: float = 0.0
     decode_s: float = 0.0
+    resized: np.ndarray | None = None
+    held_bytes: int = 0
 
 
 class _ByteBudget:
@@ -73,6 +81,7 @@ class Prefetch:
         job: the job, for storage and limits.
         max_bytes: decoded images that may wait.
         decoding: entered for as long as a thread works on an image's bytes, not while it waits.
+        reader: resizes images for the network as they are decoded, so that no device waits for that.
     """
 
     def __init__(
@@ -81,8 +90,9 @@ class Prefetch:
         job: Job,
         max_bytes: int,
         decoding: Callable[[], AbstractContextManager[None]] = nullcontext,
+        reader: Reader | None = None,
     ) -> None:
-        self._job, self._decoding = job, decoding
+        self._job, self._decoding, self._reader = job, decoding, reader
         self._source = read_together(job.image_source, [each.image for each in images if not _is_lost(each)])
         self._budget = _ByteBudget(max_bytes)
         self._ready: queue.SimpleQueue[Fetched | BaseException] = queue.SimpleQueue()
@@ -103,13 +113,27 @@ class Prefetch:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def __iter__(self) -> Iterator[Fetched]:
-        for _ in range(self._left):
-            item = self._ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            if item.pixels is not None:
-                self._budget.give_back(item.pixels.nbytes)
-            yield item
+        while images := self.next_ones(1):
+            yield from images
+
+    def next_ones(self, most: int) -> list[Fetched]:
+        """Wait for an image, and take with it those that are ready, up to `most` together; empty at the end."""
+        return [self._next(), *self.ready_ones(most - 1)] if self._left else []
+
+    def ready_ones(self, most: int) -> list[Fetched]:
+        """Up to `most` images, without a wait."""
+        taken: list[Fetched] = []
+        while len(taken) < most and not self._ready.empty():
+            taken.append(self._next())
+        return taken
+
+    def _next(self) -> Fetched:
+        item = self._ready.get()
+        if isinstance(item, BaseException):
+            raise item
+        self._left -= 1
+        self._budget.give_back(item.held_bytes)
+        return item
 
     def _load(self, image: ImageClicks) -> None:
         if self._stopped.is_set():
@@ -128,14 +152,15 @@ class Prefetch:
         data = fetch_image(self._source, image.image, self._job.limits)
         fetch_s = time.monotonic() - began
         with self._decoding():
-            size = decoded_bytes(data, name, self._job.limits)
+            size = decoded_bytes(data, name, self._job.limits) + (self._reader.input_bytes if self._reader else 0)
             to_turn = exif_orientation(data, name) if self._job.orientation == "stored" else 1
         self._budget.take(size)
         try:
             with self._decoding():
                 began = time.monotonic()
                 pixels = decode_image(data, name, self._job.orientation)
-                return Fetched(image, pixels, None, to_turn, fetch_s, time.monotonic() - began)
+                resized = self._reader.resized(pixels) if self._reader else None
+                return Fetched(image, pixels, None, to_turn, fetch_s, time.monotonic() - began, resized, size)
         except BaseException:
             self._budget.give_back(size)
             raise

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from pipeline.tasks import Task
@@ -45,6 +45,14 @@ class WorkUnderWay:
             yield
         finally:
             del self._began[token]
+
+    @contextmanager
+    def images_of(self, task: Task, sizes: Sequence[float]) -> Iterator[None]:
+        """The same for several images at once."""
+        with ExitStack() as stack:
+            for size in sizes:
+                stack.enter_context(self.image_of(task, size))
+            yield
 
     def longest(self) -> tuple[Task | None, float, float]:
         """Of the image that has taken longest for its size so far: its task, seconds, and size."""

@@ -69,7 +69,9 @@ def test_layers_are_mixed_by_their_weights(tiny, golden_photos):
     found = Dinov2(tiny, grid=6, layers={names[0]: 1, names[1]: 0, names[2]: 3}).attention(golden_photos[0])
     model = Dinov2Model.from_pretrained(tiny, attn_implementation="eager")
     with torch.no_grad():
-        layers = model(Dinov2(tiny, grid=6)._pixels(golden_photos[0]), output_attentions=True).attentions
+        backbone = Dinov2(tiny, grid=6)
+        pixels = backbone._normalised(backbone._resized(golden_photos[0]))
+        layers = model(pixels, output_attentions=True).attentions
     expected = (layers[0] + 3 * layers[2]).mean(dim=1)[0, 1:, 1:]
     torch.testing.assert_close(
         found.view_as(expected), expected / expected.sum(dim=1, keepdim=True), atol=1e-6, rtol=1e-4
@@ -106,7 +108,7 @@ def test_keys_are_those_of_the_last_layers_run_to_their_end(tiny, golden_photos)
             module.register_forward_hook(lambda _module, _inputs, output: expected.append(output))
     backbone = Dinov2(tiny, grid=(5, 7))
     with torch.no_grad():
-        model(backbone._pixels(golden_photos[0]))
+        model(backbone._normalised(backbone._resized(golden_photos[0])))
     found = backbone.keys(golden_photos[0], 2)
     assert found.shape == (2, 5, 7, 32)
     for layer, key in zip(found, expected[1:], strict=True):
