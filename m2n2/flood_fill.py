@@ -16,8 +16,8 @@ over, whose cost is linear whatever the map is (m2n2/kernels/ranked_flood.py).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from m2n2.kernels.compiled import compiled
 from m2n2.kernels.ranked_flood import ranked_flood
 
 MOST_SWEEPS = 40
@@ -48,7 +48,7 @@ def _differences(map_HW: np.ndarray, x: int, y: int) -> np.ndarray:
     return difference_HW
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _sweep_until_still(cost_HW: np.ndarray, value_HW: np.ndarray, to_sweep_H: np.ndarray) -> bool:
     """Bring values down, from the marked rows on; False where `MOST_SWEEPS` times the rows were not enough."""
     height = to_sweep_H.size
@@ -76,7 +76,7 @@ def _sweep_until_still(cost_HW: np.ndarray, value_HW: np.ndarray, to_sweep_H: np
     return left == 0
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _take_smaller(cost_W: np.ndarray, above_W: np.ndarray, below_W: np.ndarray, value_W: np.ndarray) -> bool:
     """Values that the rows beside this one bring down. Returns whether there are any."""
     changed = 0
@@ -87,7 +87,7 @@ def _take_smaller(cost_W: np.ndarray, above_W: np.ndarray, below_W: np.ndarray, 
     return changed != 0
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _pass_along(cost_W: np.ndarray, value_W: np.ndarray) -> None:
     """Values that their own row brings down, to the right and then to the left."""
     value = value_W[0]

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from PIL import Image
 
+from m2n2.kernels.compiled import compiled
 from m2n2.settings import Settings
 
 SPATIAL_SIGMA = 0.7  # in working pixels
@@ -47,20 +47,24 @@ def carry_mask(mask_hw: np.ndarray, small_hw3: np.ndarray, image_HW3: np.ndarray
     return result_HW
 
 
-@njit(nogil=True, cache=True)
 def _near_boundary(mask_hw: np.ndarray) -> np.ndarray:
     """Which pixels have the other label within reach."""
-    height, width = mask_hw.shape
-    near_hw = np.zeros((height, width), np.bool_)
-    for y in range(height):
-        for x in range(width):
-            right, below = min(x + 1, width - 1), min(y + 1, height - 1)
-            if mask_hw[y, x] != mask_hw[y, right] or mask_hw[y, x] != mask_hw[below, x]:
-                near_hw[max(0, y - REACH + 1) : y + REACH + 1, max(0, x - REACH + 1) : x + REACH + 1] = True
-    return near_hw
+    changes_hw = np.zeros(mask_hw.shape, np.bool_)  # from a pixel to the one to its right, or to the one below
+    changes_hw[:, :-1] = mask_hw[:, 1:] != mask_hw[:, :-1]
+    changes_hw[:-1] |= mask_hw[1:] != mask_hw[:-1]
+    near_hw = changes_hw
+    for axis in (0, 1):
+        lines = np.moveaxis(near_hw, axis, 0)
+        grown = lines.copy()
+        for step in range(1, REACH + 1):
+            grown[step:] |= lines[:-step]
+        for step in range(1, REACH):
+            grown[:-step] |= lines[step:]
+        near_hw = np.moveaxis(grown, 0, axis)
+    return np.ascontiguousarray(near_hw)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _carry(
     mask_hw: np.ndarray,
     near_hw: np.ndarray,

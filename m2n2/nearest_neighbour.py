@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
+
+from m2n2.kernels.compiled import compiled
 
 SMALLEST_THRESHOLD = np.float32(1e-7)
 STABILITY_MARGIN = 0.3
@@ -76,7 +77,7 @@ def _area(packed: np.ndarray) -> int:
     return int(np.bitwise_count(packed).sum(dtype=np.int64))
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _take_nearer(
     map_HW: np.ndarray, threshold: np.float32, label: bool, nearest_HW: np.ndarray, foreground_HW: np.ndarray
 ) -> None:

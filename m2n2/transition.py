@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numba import njit
 
 from m2n2.errors import InvalidAttention
+from m2n2.kernels.compiled import compiled
 from m2n2.kernels.fast_exponential import exp2, log2
 from m2n2.kernels.gpu.choice import Choice
 from m2n2.kernels.gpu.trials import product_trial
@@ -89,7 +89,7 @@ def _temper_cpu(attention_NN: torch.Tensor, kernel_NN: torch.Tensor, power: floa
         if not _is_sound(source):
             refuse_faults(attention_NN[first:last].float(), first)
         tempered = kernel_NN[first:last].numpy() if kernel_NN.dtype == torch.float32 else np.empty_like(source)
-        _temper_rows(source, np.float32(power), tempered)
+        _temper_rows(source, np.float32(power), np.empty(source.shape[1], np.float32), tempered)
         if kernel_NN.dtype != torch.float32:
             kernel_NN[first:last] = torch.from_numpy(tempered)
 
@@ -140,23 +140,16 @@ def _step_triton(
 STEP = Choice("thin product", _step_torch, _step_triton, product_trial)
 
 
-@njit(nogil=True, cache=True)
 def _is_sound(rows: np.ndarray) -> bool:
     """Whether all values are finite and not negative, and no row is zero; read as integers, where that is one limit."""
-    bits = rows.view(np.uint32)
-    for i in range(bits.shape[0]):
-        largest = np.uint32(0)
-        for j in range(bits.shape[1]):
-            largest = max(largest, bits[i, j])
-        if largest == 0 or largest >= BITS_OF_INFINITY:
-            return False
-    return True
+    largest = rows.view(np.uint32).max(axis=1)
+    return bool(((largest > 0) & (largest < BITS_OF_INFINITY)).all())
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def _temper_rows(rows: np.ndarray, power: np.float32, tempered: np.ndarray) -> None:
+@compiled(fastmath=True, error_model="numpy")
+def _temper_rows(rows: np.ndarray, power: np.float32, power_N: np.ndarray, tempered: np.ndarray) -> None:
+    """`power_N` is room for a row: rows and result may be one array, and loops over such are not vectorised."""
     n = rows.shape[1]
-    power_N = np.empty(n, np.float32)  # rows and result may be one array, and such loops are not vectorised
     for i in range(rows.shape[0]):
         row_N = rows[i]
         largest = np.float32(0.0)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numba import njit
 
+from m2n2.kernels.compiled import compiled
 from m2n2.kernels.fast_exponential import exp2
 from m2n2.kernels.gpu.choice import Choice
 from m2n2.kernels.gpu.copies import to_host, upload
@@ -95,6 +95,7 @@ def _smooth_cpu(bilinear_PHW: torch.Tensor, image_HW3: np.ndarray, offsets: Offs
     padded_PHX = np.pad(bilinear_PHW.numpy(), margins)
     planes_3HX = np.pad(image_HW3.transpose(2, 0, 1).astype(np.float32), margins, constant_values=FAR_COLOUR)
     result_PHW = np.zeros(bilinear_PHW.shape, np.float32)
+    width = result_PHW.shape[2]
 
     def work(rows: tuple[int, int]) -> None:
         _smooth_rows(
@@ -107,6 +108,8 @@ def _smooth_cpu(bilinear_PHW: torch.Tensor, image_HW3: np.ndarray, offsets: Offs
             margin,
             rows[0],
             rows[1],
+            np.empty((OFFSETS_AT_ONCE, width), np.float32),
+            np.empty(width, np.float32),
             result_PHW,
         )
 
@@ -162,7 +165,7 @@ def _trial(count: int) -> tuple[torch.Tensor, np.ndarray, Offsets]:
 CHOICE = Choice("upsampling", _smooth_torch, _smooth_triton, _trial)
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _smooth_rows(
     padded_PHX: np.ndarray,
     planes_3HX: np.ndarray,
@@ -173,15 +176,16 @@ def _smooth_rows(
     margin: int,
     first: int,
     last: int,
+    weight_4W: np.ndarray,
+    weight_sum_W: np.ndarray,
     result_PHW: np.ndarray,
 ) -> None:
     """The exact sum for rows first..last-1, a whole row of pixels at a time for four offsets at once.
 
-    X is W with a margin on both sides, of a colour so far from any other that its weight vanishes.
+    X is W with a margin on both sides, of a colour so far from any other that its weight vanishes. The weights are room
+    for those of a row.
     """
     count, height, width = result_PHW.shape
-    weight_4W = np.empty((OFFSETS_AT_ONCE, width), np.float32)
-    weight_sum_W = np.empty(width, np.float32)
     for y in range(first, last):
         for x in range(width):
             weight_sum_W[x] = 0
@@ -212,7 +216,7 @@ def _smooth_rows(
                 result_PHW[p, y, x] /= weight_sum_W[x]
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _add_weights(
     red_W: np.ndarray,
     green_W: np.ndarray,
@@ -235,7 +239,7 @@ def _add_weights(
         weight_sum_W[x] += weight
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _add_products(
     weight_0: np.ndarray,
     weight_1: np.ndarray,

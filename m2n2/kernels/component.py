@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from m2n2.kernels.compiled import compiled
 from m2n2.kernels.four_neighbours import four_neighbours
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def component_at(region_HW: np.ndarray, x: int, y: int) -> np.ndarray:
     """(H, W) bool of the part of the region around pixel (x, y); empty where that is not in the region."""
     height, width = region_HW.shape

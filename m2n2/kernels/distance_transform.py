@@ -7,7 +7,8 @@ each row the lower envelope of one parabola a column. Everything beyond the imag
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from m2n2.kernels.compiled import compiled
 
 
 def squared_depth(region_HW: np.ndarray) -> np.ndarray:
@@ -23,7 +24,7 @@ def squared_depth(region_HW: np.ndarray) -> np.ndarray:
     return depth_HW
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _along_columns(region_HW: np.ndarray, along_YX: np.ndarray) -> None:
     height = region_HW.shape[0]
     for y in range(height):
@@ -32,44 +33,42 @@ def _along_columns(region_HW: np.ndarray, along_YX: np.ndarray) -> None:
         _count_back(along_YX[y + 2, 1:-1], along_YX[y + 1, 1:-1])
 
 
-@njit(nogil=True, cache=True)
-def _along_rows(
-    along_YX: np.ndarray, any_H: np.ndarray, centre: np.ndarray, start: np.ndarray, depth_HW: np.ndarray
-) -> None:
-    for y in range(any_H.size):
-        if any_H[y]:
-            _lower_envelope(along_YX[y + 1], centre, start, depth_HW[y])
-
-
-@njit(nogil=True, cache=True)
+@compiled()
 def _count_on(region_W: np.ndarray, before_W: np.ndarray, run_W: np.ndarray) -> None:
     for x in range(run_W.size):
         run_W[x] = (before_W[x] + 1) * region_W[x]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _count_back(after_W: np.ndarray, run_W: np.ndarray) -> None:
     for x in range(run_W.size):
         run_W[x] = min(run_W[x], after_W[x] + 1)
 
 
-@njit(nogil=True, cache=True)
-def _lower_envelope(along_X: np.ndarray, centre: np.ndarray, start: np.ndarray, depth_W: np.ndarray) -> None:
-    last = 0
-    centre[0], start[0] = 0, -np.inf
-    for x in range(1, along_X.size):
-        height_here = along_X[x] ** 2 + x * x
-        while True:
-            other = centre[last]
-            crossing = (height_here - along_X[other] ** 2 - other * other) / (2.0 * (x - other))
-            if crossing > start[last]:
-                break
-            last -= 1
-        last += 1
-        centre[last], start[last] = x, crossing
-    start[last + 1] = np.inf
-    k = 0
-    for x in range(depth_W.size):
-        while start[k + 1] < x + 1:
-            k += 1
-        depth_W[x] = (x + 1 - centre[k]) ** 2 + along_X[centre[k]] ** 2
+@compiled()
+def _along_rows(
+    along_YX: np.ndarray, any_H: np.ndarray, centre: np.ndarray, start: np.ndarray, depth_HW: np.ndarray
+) -> None:
+    """In each row the lower envelope of its parabolas."""
+    for y in range(any_H.size):
+        if not any_H[y]:
+            continue
+        along_X, depth_W = along_YX[y + 1], depth_HW[y]
+        last = 0
+        centre[0], start[0] = 0, -np.inf
+        for x in range(1, along_X.size):
+            height_here = along_X[x] ** 2 + x * x
+            while True:
+                other = centre[last]
+                crossing = (height_here - along_X[other] ** 2 - other * other) / (2.0 * (x - other))
+                if crossing > start[last]:
+                    break
+                last -= 1
+            last += 1
+            centre[last], start[last] = x, crossing
+        start[last + 1] = np.inf
+        k = 0
+        for x in range(depth_W.size):
+            while start[k + 1] < x + 1:
+                k += 1
+            depth_W[x] = (x + 1 - centre[k]) ** 2 + along_X[centre[k]] ** 2

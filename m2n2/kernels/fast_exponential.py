@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from m2n2.kernels.compiled import compiled
 
 MANTISSA_BITS = np.int32(23)
 MANTISSA_MASK = np.int32((1 << 23) - 1)
@@ -46,7 +48,7 @@ _bits_of: Any = intrinsic(_bits)  # of a float32, as int32
 _float_of: Any = intrinsic(_float)  # the float32 with these int32 bits
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy", inline="always")
+@compiled(fastmath=True, error_model="numpy", inline="always")
 def exp2(exponent: np.float32) -> np.float32:
     """2^exponent for exponent < 128; 1e-38 for what would be smaller."""
     bounded = max(exponent, SMALLEST_EXPONENT)
@@ -57,7 +59,7 @@ def exp2(exponent: np.float32) -> np.float32:
     return scaled
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy", inline="always")
+@compiled(fastmath=True, error_model="numpy", inline="always")
 def log2(value: np.float32) -> np.float32:
     """Logarithm of a positive, finite value; about -127 for 0."""
     bits = _bits_of(value)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from m2n2.kernels.compiled import compiled
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def four_neighbours(pixel: np.int64, width: int, pixels: int, neighbours: np.ndarray) -> None:
     """Write the neighbours' numbers, or -1 beyond the image's border, into `neighbours` (4,)."""
     column = pixel % width

@@ -7,7 +7,8 @@ screen and holes the other way. A hole's bridge goes straight up from its topmos
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from m2n2.kernels.compiled import compiled
 
 EAST, SOUTH, WEST, NORTH = 0, 1, 2, 3
 # By direction: the step along an edge, and where its pixel lies from where it starts.
@@ -51,7 +52,7 @@ def outlines(crop_HW: np.ndarray, centres: bool) -> tuple[np.ndarray, np.ndarray
     return points[:end], ends
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _trace(padded: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """All edges as nodes, and of every ring its first node, its topmost westward one, and its signed area."""
     edges, easts = 0, 0
@@ -91,7 +92,7 @@ def _trace(padded: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
     return nodes, starts[:rings], tops[:rings], areas[:rings]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _turn(padded: np.ndarray, x: int, y: int, direction: int) -> int:
     """Where the border goes on from a corner: to the right where it can, so that parts that only touch stay apart."""
     right, left = direction, (direction + 3) % 4
@@ -101,7 +102,7 @@ def _turn(padded: np.ndarray, x: int, y: int, direction: int) -> int:
     return direction if _around(padded, x, y, left) == 0 else left
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _around(padded: np.ndarray, x: int, y: int, place: int) -> int:
     return int(padded[y + (1 if place < 2 else 0), x + (1 if place in (0, 3) else 0)])
 
@@ -116,7 +117,7 @@ def _join_holes(padded: np.ndarray, nodes: np.ndarray, tops: np.ndarray) -> None
     _bridge(padded, nodes, downwards, easts[order], keys[order], traced)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _bridge(
     padded: np.ndarray, nodes: np.ndarray, tops: np.ndarray, easts: np.ndarray, keys: np.ndarray, free: int
 ) -> None:
@@ -148,7 +149,7 @@ def _bridge(
         free += 3
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _corners(nodes: np.ndarray, first: int, points: np.ndarray, end: int) -> int:
     """Write the corners at which a ring turns."""
     node = first
@@ -162,7 +163,7 @@ def _corners(nodes: np.ndarray, first: int, points: np.ndarray, end: int) -> int
             return end
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _centres(nodes: np.ndarray, first: int, points: np.ndarray, end: int) -> int:
     """Write the pixels at which a ring through them turns; at least one."""
     start, end, node = end, _step(points, end, end, nodes[first, X], nodes[first, Y]), nodes[first, NEXT]
@@ -186,7 +187,7 @@ def _centres(nodes: np.ndarray, first: int, points: np.ndarray, end: int) -> int
     return end
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _step(points: np.ndarray, start: int, end: int, x: int, y: int) -> int:
     """Write a pixel if it is another, after the one between where that is across a corner.
 
@@ -206,7 +207,7 @@ def _step(points: np.ndarray, start: int, end: int, x: int, y: int) -> int:
     return end + 1
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _way(across: int, down: int) -> int:
     """Which of nine ways a step goes."""
     return 3 * ((across > 0) - (across < 0)) + (down > 0) - (down < 0)

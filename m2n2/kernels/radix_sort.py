@@ -8,7 +8,8 @@ leading bits before anything is sorted.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from m2n2.kernels.compiled import compiled
 
 DIGIT_BITS = 11
 DIGITS = 1 << DIGIT_BITS
@@ -19,40 +20,52 @@ LEADING_SHIFT = np.uint32(15)  # what is left are sign, exponent and 8 bits of t
 LEADING = 1 << 17
 
 
-@njit(nogil=True, cache=True)
 def stable_order(values: np.ndarray) -> np.ndarray:
     """Indices that sort `values` (n,) float32 >= 0, ties by index; (n,) int32."""
     bits = values.view(np.uint32)
-    entries = np.empty(values.size, np.uint64)
-    for i in range(values.size):
-        entries[i] = (np.uint64(bits[i]) << KEY_SHIFT) | np.uint64(i)
-    return _sorted_indices(entries)
+    return _sorted((bits.astype(np.uint64) << KEY_SHIFT) | np.arange(bits.size, dtype=np.uint64))
 
 
-@njit(nogil=True, cache=True)
 def lowest_order(values: np.ndarray, count: int) -> np.ndarray:
     """The first indices of `stable_order`: at least `count` of them where there are as many; (k,) int32."""
     bits = values.view(np.uint32)
     leading = np.zeros(LEADING, np.int32)
-    for i in range(values.size):
+    kept, limit = _count_leading(bits, min(count, bits.size), leading)
+    entries = np.empty(kept + 1, np.uint64)
+    _take_up_to(bits, np.uint32(limit), entries)
+    return _sorted(entries[:kept])
+
+
+def _sorted(entries: np.ndarray) -> np.ndarray:
+    """The indices of entries (a value's bits above its index) in order of their values; entries are lost."""
+    order = np.empty(entries.size, np.int32)
+    _sort(entries, np.empty_like(entries), np.zeros((3, DIGITS), np.int64), order)
+    return order
+
+
+@compiled()
+def _count_leading(bits: np.ndarray, wanted: int, leading: np.ndarray) -> tuple[np.int64, np.int64]:
+    """How many values at least `wanted` are, that are not parted by their leading bits, and the largest's bits."""
+    for i in range(bits.size):
         leading[bits[i] >> LEADING_SHIFT] += 1
     last, kept = 0, np.int64(leading[0])
-    while kept < min(count, values.size):
+    while kept < wanted:
         last += 1
         kept += leading[last]
-    limit = np.uint32((np.uint64(last + 1) << np.uint64(LEADING_SHIFT)) - np.uint64(1))
-    entries = np.empty(kept + 1, np.uint64)
+    return kept, ((last + 1) << np.int64(LEADING_SHIFT)) - 1
+
+
+@compiled()
+def _take_up_to(bits: np.ndarray, limit: np.uint32, entries: np.ndarray) -> None:
+    """The entries of values whose bits are at most `limit`, of which there is one less than room."""
     k = 0
-    for i in range(values.size):  # without a branch, which would be guessed wrongly half of the time
+    for i in range(bits.size):  # without a branch, which would be guessed wrongly half of the time
         entries[k] = (np.uint64(bits[i]) << KEY_SHIFT) | np.uint64(i)
         k += bits[i] <= limit
-    return _sorted_indices(entries[:kept])
 
 
-@njit(nogil=True, cache=True)
-def _sorted_indices(entries: np.ndarray) -> np.ndarray:
-    """The indices of entries (a value's bits above its index) in order of their values."""
-    starts = np.zeros((3, DIGITS), np.int64)
+@compiled()
+def _sort(entries: np.ndarray, spare: np.ndarray, starts: np.ndarray, order: np.ndarray) -> None:
     for entry in entries:
         key = entry >> KEY_SHIFT
         starts[0, key & DIGIT_MASK] += 1
@@ -64,7 +77,6 @@ def _sorted_indices(entries: np.ndarray) -> np.ndarray:
             count = starts[digit, value]
             starts[digit, value] = total
             total += count
-    spare = np.empty(entries.size, np.uint64)
     for digit in range(2):
         shift = KEY_SHIFT + np.uint64(digit * DIGIT_BITS)
         for i in range(entries.size):
@@ -73,11 +85,9 @@ def _sorted_indices(entries: np.ndarray) -> np.ndarray:
             spare[starts[digit, value]] = entry
             starts[digit, value] += 1
         entries, spare = spare, entries
-    order = np.empty(entries.size, np.int32)
     shift = KEY_SHIFT + np.uint64(2 * DIGIT_BITS)
     for i in range(entries.size):
         entry = entries[i]
         value = entry >> shift
         order[starts[2, value]] = np.int32(entry & INDEX_MASK)
         starts[2, value] += 1
-    return order

@@ -8,8 +8,8 @@ at or below the current level is flooded at once by a plain stack.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from m2n2.kernels.compiled import compiled
 from m2n2.kernels.four_neighbours import four_neighbours
 from m2n2.kernels.radix_sort import stable_order
 
@@ -30,7 +30,7 @@ def ranked_flood(cost_HW: np.ndarray, x: int, y: int) -> np.ndarray:
     return flooded.reshape(height, width)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _flood(
     cost: np.ndarray,
     order: np.ndarray,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from m2n2.kernels.compiled import compiled
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def read_counts(text: np.ndarray) -> np.ndarray:
     """The run lengths of COCO's compressed RLE, background first: ASCII (N,) uint8 to (R,) int64.
 
@@ -30,7 +31,7 @@ def read_counts(text: np.ndarray) -> np.ndarray:
     return runs[:number]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def fill_crop(runs: np.ndarray, height: int, left: int, top: int, crop_HW: np.ndarray) -> None:
     """Set to 1 what the runs along the columns of an image of `height` have in the crop (uint8) at `left`, `top`."""
     start = 0
@@ -45,7 +46,7 @@ def fill_crop(runs: np.ndarray, height: int, left: int, top: int, crop_HW: np.nd
         start += runs[number]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def row_runs(crop_HW: np.ndarray) -> np.ndarray:
     """The runs of a mask along its rows, background first: (H, W) uint8 to (R,) int64."""
     runs = np.empty(crop_HW.size + 1, np.int64)

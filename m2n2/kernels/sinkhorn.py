@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numba import njit
 
 from m2n2.errors import InvalidAttention
+from m2n2.kernels.compiled import compiled
 from m2n2.kernels.gpu.choice import Choice
 from m2n2.kernels.gpu.trials import sweep_trial
 from m2n2.kernels.parallel import device_blocks, run_parallel, strips
@@ -192,7 +192,7 @@ def _sweep_triton(kernel_NN: torch.Tensor, column_scale_N: torch.Tensor) -> tupl
 SWEEP = Choice("Sinkhorn sweep", _sweep_torch, _sweep_triton, sweep_trial)
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True, error_model="numpy")
 def _sweep_rows(rows: np.ndarray, column_scale_N: np.ndarray, row_scale: np.ndarray, column_sum_N: np.ndarray) -> None:
     for i in range(rows.shape[0]):
         row_N = rows[i]

@@ -10,8 +10,8 @@ Letters in names: P rows of the thin matrix, R the shared dimension, N columns o
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from m2n2.kernels.compiled import compiled
 from m2n2.kernels.parallel import run_parallel, strips, threads
 
 MOST_TILE_COLUMNS = 2048
@@ -28,18 +28,21 @@ def thin_product(thin_PR: np.ndarray, large_RN: np.ndarray) -> np.ndarray:
 
     def work(tile: tuple[int, int]) -> None:
         first, last = tile
-        product_PN[:, first:last] = _tile(even_PR, large_RN, first, last)
+        product_PX = np.zeros((len(even_PR), last - first), np.float32)
+        _add_tile(even_PR, large_RN, first, np.empty((len(even_PR), ROWS_AT_ONCE), np.float32), product_PX)
+        product_PN[:, first:last] = product_PX
 
     run_parallel(work, strips(columns, tile_columns))
     return product_PN[:count]
 
 
-@njit(nogil=True, cache=True)
-def _tile(thin_PR: np.ndarray, large_RN: np.ndarray, first: int, last: int) -> np.ndarray:
-    """Columns first..last-1 of the product."""
+@compiled()
+def _add_tile(
+    thin_PR: np.ndarray, large_RN: np.ndarray, first: int, factors: np.ndarray, product_PX: np.ndarray
+) -> None:
+    """Add the product's columns from `first` on, as many as there is room for; `factors` (P, ROWS_AT_ONCE) are lost."""
     count, depth = thin_PR.shape
-    product_PX = np.zeros((count, last - first), np.float32)
-    factors = np.empty((count, ROWS_AT_ONCE), np.float32)
+    last = first + product_PX.shape[1]
     for row in range(0, depth, ROWS_AT_ONCE):
         for k in range(ROWS_AT_ONCE):
             for p in range(count):
@@ -60,11 +63,10 @@ def _tile(thin_PR: np.ndarray, large_RN: np.ndarray, first: int, last: int) -> n
                 product_PX[p],
                 product_PX[p + 1],
             )
-    return product_PX
 
 
 # Fused multiply-adds, but no reordering: a row's sum must not depend on which of the pair it is.
-@njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
+@compiled(fastmath={"contract"}, error_model="numpy")
 def _add_rows(
     a: np.ndarray,
     b: np.ndarray,
