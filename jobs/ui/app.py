@@ -24,8 +24,8 @@ from m2n2.errors import InvalidPrompt
 from pipeline.describe import describe
 from pipeline.failure import BadImage
 from pipeline.image_key import outside_root
-from pipeline.page.click_book import InvalidChange
 from pipeline.page.page import Page
+from pipeline.page.page_object import InvalidChange
 from pipeline.page.scenes import Answer, NotReady
 from pipeline.storage.retry import StoreUnavailable
 
@@ -150,7 +150,7 @@ class _Api:
         image = _image(request.query_params)
         pixels = await run_in_threadpool(self._page.pictures.pixels, image)
         objects = [
-            {"name": each.name, "category": each.category, "clicks": each.clicks}
+            {"name": each.name, "category": each.category, "clicks": each.clicks, "box": each.box}
             for each in self._page.book.objects(image)
         ]
         height, width = pixels.shape[:2]
@@ -188,7 +188,8 @@ class _Api:
     async def mask(self, request: Request) -> Body:
         body = await request.json()
         try:
-            asked = self._page.ask(_image(body), body["object"], body["clicks"], bool(body["exact"]))
+            clicks, box = body["clicks"], body.get("box")
+            asked = self._page.ask(_image(body), body["object"], clicks, bool(body["exact"]), box and tuple(box))
         except NotReady:
             return {"not_ready": True}
         answer = await asyncio.wrap_future(asked)

@@ -13,7 +13,6 @@ import logging
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -23,31 +22,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.clicks import WRITTEN
+from pipeline.clicks import BOX, WRITTEN, WRITTEN_WITH_BOXES
 from pipeline.inputs.click_rows import CANONICAL, read_clicks
+from pipeline.inputs.object_box import with_centre
 from pipeline.page.append_log import AppendLog, Record, sync_folder
+from pipeline.page.page_object import PageObject, box_of_row, checked_object, plain
 from pipeline.storage.atomic_file import replace_file
 from pipeline.storage.store import Store
 
-INDEXED = ("image", "object", "category", "x", "y", "label")
+INDEXED = ("image", "object", "category", "x", "y", "label", *BOX)
 SAVED: Record = {"saved": True}
 
 log = logging.getLogger("m2n2.ui")
-
-Click = tuple[float, float, bool]  # x, y in pixels of the image, and whether it is on the object
-
-
-@dataclass(frozen=True)
-class PageObject:
-    """One object of an image as the page shows it; without clicks it is none."""
-
-    name: str
-    category: str
-    clicks: tuple[Click, ...]
-
-
-class InvalidChange(ValueError):
-    """A change that is none: says what was found and what is allowed."""
 
 
 class ClickBook:
@@ -106,14 +92,15 @@ class ClickBook:
 
         Args:
             objects: by name, each with `category` and `clicks`, a list of [x, y, label]; without clicks it is removed.
+                With `box`, a list of its four edges or None, it has this one, else the one that it had.
 
         Raises:
             InvalidChange: it is none.
             OSError: it cannot be written; then nothing has changed.
         """
-        changed = {name: _checked_object(name, each) for name, each in objects.items()}
         with self._lock:
-            self._log.append({"image": image, "objects": {name: _plain(each) for name, each in changed.items()}})
+            changed = self._checked(image, objects)
+            self._log.append({"image": image, "objects": {name: plain(each) for name, each in changed.items()}})
             self._edits.setdefault(image, {}).update(changed)
             self._unsaved += 1
 
@@ -160,23 +147,31 @@ class ClickBook:
             if "done" in record:
                 (self._done.add if record["done"] else self._done.discard)(record["image"])
             elif "objects" in record and number > saved:
-                objects = {name: _checked_object(name, each) for name, each in record["objects"].items()}
-                self._edits.setdefault(record["image"], {}).update(objects)
+                image = record["image"]
+                self._edits.setdefault(image, {}).update(self._checked(image, record["objects"]))
                 self._unsaved += 1
+
+    def _checked(self, image: str, objects: Mapping[str, Mapping[str, Any]]) -> dict[str, PageObject]:
+        before = {each.name: each.box for each in self._base.objects(image)}
+        before |= {each.name: each.box for each in self._edits.get(image, {}).values()}
+        return {name: checked_object(name, {"box": before.get(name), **each}) for name, each in objects.items()}
 
     def _table(self) -> pa.Table:
         """The file's rows but for the objects that were changed, then these."""
         rows = [
             {"image": image, "object": each.name, "x": x, "y": y, "label": label, "category": each.category}
+            | dict(zip(BOX, each.box or [None] * 4, strict=True))
             for image, objects in self._edits.items()
             for each in objects.values()
             for x, y, label in each.clicks
         ]
         kept = self._base.without({(image, name) for image, objects in self._edits.items() for name in objects})
-        added = pa.Table.from_pylist(rows, schema=WRITTEN)
+        # A file gets columns of boxes only where there are boxes.
+        has_boxes = BOX[0] in kept.schema.names or any(row[BOX[0]] is not None for row in rows)
+        added = pa.Table.from_pylist(rows, schema=WRITTEN_WITH_BOXES if has_boxes else WRITTEN)
         columns = {
             name: added[name].cast(kept.schema.field(name).type) if name in kept.schema.names else added[name]
-            for name in WRITTEN.names
+            for name in added.schema.names
         }
         return pa.concat_tables([kept, pa.table(columns)], promote_options="default")
 
@@ -202,10 +197,10 @@ class _Base:
         canonical = pa.Table.from_batches(read_clicks([str(path)], Store(""), images_roots), CANONICAL)
         with path.open("rb") as file:
             table = pq.ParquetFile(file).read(use_threads=False)
-        for name in WRITTEN.names:
+        for name in WRITTEN_WITH_BOXES.names:
             if name in table.schema.names and name != "label":
                 column = table.schema.get_field_index(name)
-                table = table.set_column(column, name, table[name].cast(WRITTEN.field(name).type))
+                table = table.set_column(column, name, table[name].cast(WRITTEN_WITH_BOXES.field(name).type))
         return cls(table, canonical)
 
     def objects(self, image: str) -> Iterator[PageObject]:
@@ -216,8 +211,12 @@ class _Base:
         for row in self._canonical.take(rows).to_pylist():
             found.setdefault(row["object"], []).append(row)
         for name, members in found.items():
-            clicks = [(row["x"], row["y"], bool(row["label"])) for row in members if _is_click(row)]
-            yield PageObject(name, members[0]["category"], tuple(dict.fromkeys(clicks)))
+            clicks = [{name: row[name] for name in ("x", "y", "label")} for row in members if _is_click(row)]
+            box = next(filter(None, map(box_of_row, members)), None)
+            if box is not None:
+                clicks = list(with_centre(clicks, box, {"file": 0, "row": 0}))
+            points = ((each["x"], each["y"], bool(each["label"])) for each in clicks)
+            yield PageObject(name, members[0]["category"], tuple(dict.fromkeys(points)), box)
 
     def without(self, objects: set[tuple[str, str]]) -> pa.Table:
         """All rows but those of these objects."""
@@ -233,29 +232,6 @@ class _Base:
 def _is_click(row: Mapping[str, Any]) -> bool:
     numbers = (row["x"], row["y"])
     return row["label"] in (0, 1) and all(each is not None and math.isfinite(each) for each in numbers)
-
-
-def _checked_object(name: str, given: Mapping[str, Any]) -> PageObject:
-    category, clicks = given.get("category"), given.get("clicks")
-    if not name or not isinstance(category, str) or not category:
-        raise InvalidChange(f"object {name!r}, category: found {category!r}; allowed: a name for both")
-    if not isinstance(clicks, list):
-        raise InvalidChange(f"object {name!r}, clicks: found {clicks!r}; allowed: a list of [x, y, label]")
-    return PageObject(name, category, tuple(dict.fromkeys(_checked_click(name, each) for each in clicks)))
-
-
-def _checked_click(name: str, given: Any) -> Click:
-    shaped = isinstance(given, list) and len(given) == 3
-    if not shaped or not all(isinstance(each, int | float) for each in given) or given[2] not in (0, 1):
-        raise InvalidChange(f"object {name!r}: found click {given!r}; allowed: [x, y, label], label 0 or 1")
-    x, y = float(given[0]), float(given[1])
-    if not (math.isfinite(x) and math.isfinite(y)):
-        raise InvalidChange(f"object {name!r}: found click {given!r}; allowed: finite numbers")
-    return x, y, bool(given[2])
-
-
-def _plain(given: PageObject) -> dict[str, Any]:
-    return {"category": given.category, "clicks": [[x, y, int(label)] for x, y, label in given.clicks]}
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from m2n2.prompt import Prompt
+from pipeline.clicks import Box
 from pipeline.config import Job
 from pipeline.describe import describe
 from pipeline.inputs.categories import read_categories
@@ -105,9 +106,11 @@ class Page:
                 self._low.get(image, set()).discard(name)
         self._changed_s = time.monotonic()
 
-    def ask(self, image: str, name: str, clicks: Sequence[Sequence[float]], exact: bool) -> Future[Answer | None]:
+    def ask(
+        self, image: str, name: str, clicks: Sequence[Sequence[float]], exact: bool, box: Box | None = None
+    ) -> Future[Answer | None]:
         """As `Scenes.ask`; remembers which masks are doubtful. Raises NotReady, InvalidPrompt."""
-        prompt = Prompt([(x, y) for x, y, _ in clicks], [bool(label) for *_, label in clicks])
+        prompt = Prompt([(x, y) for x, y, _ in clicks], [bool(label) for *_, label in clicks], box)
         future = self.scenes.ask(image, name, prompt, exact)
         if exact:
             future.add_done_callback(lambda done: self._judge(image, name, done))

@@ -21,7 +21,7 @@ import pyarrow as pa
 from pipeline.export.decisions import Decision, Verdict, mask_digest, read_decisions, write_decisions
 from pipeline.library.index import open_database
 from pipeline.page.append_log import AppendLog
-from pipeline.page.click_book import Click, InvalidChange
+from pipeline.page.page_object import Click, InvalidChange
 from pipeline.review.queue import ReviewQueue
 from pipeline.review.source import Source, open_source
 from pipeline.storage.store import Store

@@ -64,6 +64,14 @@ class ReadyImage:
         y = (point[1] + 0.5) * self.small_height / self.height - 0.5
         return min(max(x, 0), self.small_width - 1), min(max(y, 0), self.small_height - 1)
 
+    def prompt_on_small(self, prompt: Prompt) -> Prompt:
+        """The clicks and the box of a prompt on the smaller copy."""
+        points, box = [self.on_small(point) for point in prompt.points], prompt.box
+        if box is not None:
+            across, down = self.small_width / self.width, self.small_height / self.height
+            box = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+        return Prompt(points, prompt.labels, box)
+
 
 class Scenes:
     """Scenes of the images that are looked at and of those that come next."""
@@ -167,7 +175,7 @@ class Scenes:
     def _answer(self, image: str, ready: ReadyImage, prompt: Prompt, exact: bool) -> Answer:
         scene, wanted = ready.scene, prompt
         if not exact:
-            scene, wanted = ready.small, Prompt([ready.on_small(point) for point in prompt.points], prompt.labels)
+            scene, wanted = ready.small, ready.prompt_on_small(prompt)
         mask = scene.segment([wanted])[0]
         self._ready.put(image, ready, _size_bytes(ready))
         return Answer(cut_out(mask.mask), mask.score, mask.thresholds, exact)

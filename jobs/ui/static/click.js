@@ -80,7 +80,7 @@ export class Clicking {
       return;
     }
     const others = active.clicks.filter(([a, b]) => a !== x || b !== y);
-    this.commit({ [active.name]: { category: active.category, clicks: [...others, [x, y, onObject ? 1 : 0]] } });
+    this.commit({ [active.name]: { ...stateOf(active), clicks: [...others, [x, y, onObject ? 1 : 0]] } });
   }
 
   begin() {
@@ -97,7 +97,7 @@ export class Clicking {
     const used = new Set(this.objects.map((each) => each.colour));
     let number = 0;
     while (used.has(colourOf(number)) && number < 8) number++;
-    const object = { name, category, clicks: [], colour: colourOf(number < 8 ? number : this.objects.length), thresholds: [] };
+    const object = { name, category, clicks: [], box: null, colour: colourOf(number < 8 ? number : this.objects.length), thresholds: [] };
     this.objects.push(object);
     this.history().used.add(name);
     return object;
@@ -111,14 +111,14 @@ export class Clicking {
       return this.page.changed();
     }
     this.category = clean;
-    if (object.clicks.length) this.commit({ [object.name]: { category: clean, clicks: object.clicks } });
+    if (object.clicks.length) this.commit({ [object.name]: { ...stateOf(object), category: clean } });
     else object.category = clean;
     this.page.changed();
   }
 
   remove(object = this.active) {
     if (!object) return;
-    if (object.clicks.length) this.commit({ [object.name]: { category: object.category, clicks: [] } });
+    if (object.clicks.length) this.commit({ [object.name]: { ...stateOf(object), clicks: [] } });
     else { this.objects = this.objects.filter((each) => each !== object); this.active = this.objects.at(-1) ?? null; }
     this.page.changed();
   }
@@ -139,7 +139,7 @@ export class Clicking {
     const before = {};
     for (const name of Object.keys(after)) {
       const object = this.objects.find((each) => each.name === name);
-      before[name] = { category: object?.category ?? after[name].category, clicks: object?.clicks ?? [] };
+      before[name] = object ? stateOf(object) : { ...after[name], clicks: [] };
     }
     const history = this.history();
     history.past.push([before, after]);
@@ -169,7 +169,7 @@ export class Clicking {
     this.page.changed();
   }
 
-  apply(name, { category, clicks }) {
+  apply(name, { category, clicks, box = null }) {
     let object = this.objects.find((each) => each.name === name);
     if (!clicks.length && object) {
       this.objects = this.objects.filter((each) => each !== object);
@@ -179,7 +179,7 @@ export class Clicking {
     }
     if (!clicks.length) return null;
     object ??= this.make(name, category);
-    Object.assign(object, { category, clicks });
+    Object.assign(object, { category, clicks, box });
     return object;
   }
 
@@ -195,3 +195,6 @@ export class Clicking {
     return this.objects.map((each) => Object.assign(each, { active: each === this.active }));
   }
 }
+
+// What is saved of an object. Its box comes from another tool and stays as it is.
+const stateOf = ({ category, clicks, box }) => ({ category, clicks, box });

@@ -54,7 +54,7 @@ export function askForMask(image, object, looking, changed, failed) {
 }
 
 async function answerOf(image, object, exact, looking, wanted) {
-  const question = { image, object: object.name, clicks: object.clicks, exact };
+  const question = { image, object: object.name, clicks: object.clicks, box: object.box ?? null, exact };
   for (let tries = 0; wanted(); tries++) {
     await looking.ready();
     if (!wanted()) return null;

@@ -76,6 +76,17 @@ def test_a_click_gets_a_preview_and_an_exact_mask(browser: TestClient) -> None:
     assert shown.size == (96, 72)
 
 
+def test_a_mask_stays_within_the_box_of_its_object(browser: TestClient) -> None:
+    browser.post("/api/look", json={"image": "b.png", "ahead": []})
+    question = {"image": "b.png", "object": "boxed", "clicks": [[48, 36, 1]], "box": [44, 32, 54, 42]}
+    for exact in (False, True):
+        cutout = browser.post("/api/mask", json={**question, "exact": exact}).json()["cutout"]
+        assert cutout["left"] >= 42
+        assert cutout["top"] >= 30
+    refused = browser.post("/api/mask", json={**question, "box": [44, 32, 44, 42], "exact": True})
+    assert (refused.status_code, "is none: it needs finite x0 < x1" in refused.text) == (400, True)
+
+
 def test_clicks_are_in_the_file_when_it_is_written(browser: TestClient, page: Page) -> None:
     assert browser.post("/api/clicks", json=change("a.png", "tom", [[1, 2, 1], [3, 4, 0]])).json() == {"saved": True}
     assert browser.post("/api/write", json={}).json() == {"saved": True}
@@ -86,7 +97,9 @@ def test_clicks_are_in_the_file_when_it_is_written(browser: TestClient, page: Pa
     ]
     found = browser.get("/api/image", params={"image": "a.png"}).json()
     assert (found["width"], found["height"]) == (96, 72)
-    assert found["objects"] == [{"name": "tom", "category": "cat", "clicks": [[1, 2, True], [3, 4, False]]}]
+    assert found["objects"] == [
+        {"name": "tom", "category": "cat", "clicks": [[1, 2, True], [3, 4, False]], "box": None}
+    ]
 
 
 def test_a_broken_image_says_what_is_wrong_with_it(browser: TestClient) -> None:

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.clicks import InvalidClicks
+from pipeline.clicks import WRITTEN_WITH_BOXES, InvalidClicks
 from pipeline.inputs.click_files import find_click_files
 from pipeline.inputs.click_table import ClickTable
-from pipeline.page.click_book import ClickBook, InvalidChange, PageObject
+from pipeline.page.click_book import ClickBook
+from pipeline.page.page_object import InvalidChange, PageObject
 from pipeline.storage.store import Store
 
 ROOTS = ["/photos"]
@@ -129,6 +130,44 @@ def test_rows_and_columns_of_others_stay(tmp_path: Path) -> None:
     ]
 
 
+def test_an_object_that_is_edited_keeps_its_box(tmp_path: Path) -> None:
+    path, edges = tmp_path / "clicks.parquet", {"box_x0": [2], "box_y0": [4], "box_x1": [12], "box_y1": [14]}
+    rows = {"image": ["a"], "object": ["1"], "x": [None], "y": [None], "label": [True], "category": ["cat"], **edges}
+    pq.write_table(pa.table(rows).cast(WRITTEN_WITH_BOXES), path)
+    book, box = ClickBook(path, ROOTS), (2.0, 4.0, 12.0, 14.0)
+    assert book.objects("a") == [PageObject("1", "cat", ((6.5, 8.5, True),), box)], "its centre is its click"
+    book.change("a", {"1": cat([6.5, 8.5, 1], [3, 3, 0]), "2": cat([1, 1, 1])})
+    book.save()
+    book.change("a", {"1": cat([7, 7, 1])})
+    again = _as_after_a_kill(path, tmp_path / "killed")
+    assert again.objects("a") == book.objects("a")
+    again.close()
+    book.close()
+    found = [(row["object"], row["x"], row["box_x0"], row["box_y1"]) for row in pq.read_table(path).to_pylist()]
+    assert found == [("1", 7, 2, 14), ("2", 1, None, None)]
+    with ClickTable(find_click_files([str(path)], Store("")), Store(""), ROOTS) as table:
+        [(_, objects)] = table.by_image()
+    assert [(each.object, each.box, each.failure) for each in objects] == [("1", box, None), ("2", None, None)]
+
+
+def test_an_object_that_takes_the_name_of_a_removed_one_does_not_take_its_box(tmp_path: Path) -> None:
+    path = tmp_path / "clicks.parquet"
+    book = ClickBook(path, ROOTS)
+    book.change("a", {"1": {**cat([5, 5, 1]), "box": [2, 2, 9, 9]}})
+    book.change("a", {"1": {**cat(), "box": [2, 2, 9, 9]}})
+    book.change("a", {"1": {**cat([30, 30, 1]), "box": None}})
+    book.close()
+    assert "box_x0" not in pq.read_table(path).schema.names
+
+
+def _as_after_a_kill(path: Path, folder: Path) -> ClickBook:
+    """The book that another page would open, had this one been killed."""
+    folder.mkdir()
+    for name in (path.name, f".{path.name}.log"):
+        shutil.copy(path.parent / name, folder)
+    return ClickBook(folder / path.name, ROOTS)
+
+
 @pytest.mark.parametrize(
     ("objects", "found"),
     [
@@ -136,6 +175,8 @@ def test_rows_and_columns_of_others_stay(tmp_path: Path) -> None:
         ({"1": {"category": "a", "clicks": [[1, 2]]}}, r"found click \[1, 2\]"),
         ({"1": {"category": "a", "clicks": [[1, float("nan"), 1]]}}, "finite numbers"),
         ({"1": {"category": "a", "clicks": [[1, 2, 3]]}}, "label 0 or 1"),
+        ({"1": {"category": "a", "clicks": [[1, 2, 1]], "box": [5, 5, 5, 9]}}, "with an area, or none"),
+        ({"1": {"category": "a", "clicks": [[1, 2, 1]], "box": [5, "5", 6, 9]}}, "with an area, or none"),
     ],
 )
 def test_what_is_no_change_changes_nothing(tmp_path: Path, objects: Any, found: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pipeline.config import InvalidJob
 from pipeline.export.decisions import FOLDER, read_decisions
 from pipeline.page.append_log import LogInUse
-from pipeline.page.click_book import InvalidChange
+from pipeline.page.page_object import InvalidChange
 from pipeline.page.review_desk import ReviewDesk
 from pipeline.review.queue import ReviewQueue
 from pipeline.review.source import open_source
