@@ -8,7 +8,7 @@ another; only a task under which a second device fails is a suspect. What is kno
 (suspicions.py).
 
 Where no more tasks wait than there are workers, the run has come to its tail: from there on workers get pieces of
-shards, each as large as its share of half of what waits, and none beside a whole shard, so that all end together.
+shards, each a third of a worker's share of what waits, and none beside a whole shard, so that all end together.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Suspected = Literal["crash", "stuck", "device"]
 
 CRASHES_TO_TAKE_APART = 2
 LONGEST_PAUSE_S = 60.0
-SMALLEST_PIECE = 4  # images; the start of a task costs a few requests
+PIECES_A_WORKER = 3  # in the tail, of what waits; the next ones are smaller, as less waits then
 IMAGES_IN_PIECES = 16_384  # of all shards in pieces: their rows are in the driver's memory, and it commits them
 NOTHING_SUSPECTED = Suspicions()
 REASON_OF: dict[Suspected, str] = {"crash": "worker_crash", "stuck": "worker_stuck", "device": "device_failed"}
@@ -110,6 +110,8 @@ class Dispatcher:
                 self._waiting += self._begin(shard, suspicions)
         self._not_begun = _NotBegun(todo["shard"][~np.isin(todo["shard"], list(suspected))])
         self._later: deque[_Waiting] = deque()
+        # Added up as tasks come and go: in the tail each piece asks for it, and as many tasks as workers wait.
+        self._images_waiting = int(todo["images"].sum()) - sum(len(apart.poisonous) for apart in self._apart.values())
 
     @property
     def shards_left(self) -> int:
@@ -144,7 +146,7 @@ class Dispatcher:
             draining: the run is to stop: only pieces of shards that others have begun, or all of these would be lost.
         """
         tail = 1 < workers >= self.tasks_waiting
-        if tail and any(task.whole for task in in_flight):
+        if (tail and any(task.whole for task in in_flight)) or (draining and not self._apart):
             return None
         if any(self._running[task].alone for task in in_flight):
             return None
@@ -163,6 +165,7 @@ class Dispatcher:
                     else:
                         queue.remove(waiting)
                     self._running[waiting.task] = waiting
+                    self._images_waiting -= self._images_of(waiting.task)
                     return waiting.task
         return None
 
@@ -185,12 +188,12 @@ class Dispatcher:
         first_time = not waiting.failed_devices
         waiting.failed_devices |= {device}
         if first_time:
-            self._later.append(self._running.pop(task))
+            self._later.append(self._taken_back(task))
         return first_time
 
     def crashed(self, task: Task, cause: Suspected, message: str) -> TakenApart | None:
         """The worker died, was stuck, or lost its device while this task was running. Returns as `done` does."""
-        waiting = self._running.pop(task)
+        waiting = self._taken_back(task)
         waiting.crashes += 1
         waiting.alone = True
         first, stop = self._span(task)
@@ -198,6 +201,7 @@ class Dispatcher:
             self._waiting.appendleft(waiting)
             return None
         if stop - first == 1:
+            self._images_waiting -= 1
             apart = self._apart.setdefault(task.shard, TakenApart(open_pieces=1))
             apart.poisonous[first] = Failure(REASON_OF[cause], message)
             return self._piece_closed(task.shard)
@@ -211,13 +215,13 @@ class Dispatcher:
 
     def given_back(self, task: Task, suspect: bool) -> None:
         """The task's worker is gone through no fault of the task; a suspect had a part in a crash all the same."""
-        waiting = self._running.pop(task)
+        waiting = self._taken_back(task)
         waiting.alone = waiting.alone or suspect
         self._waiting.appendleft(waiting)
 
     def unavailable(self, task: Task, now_s: float) -> None:
         """Storage did not answer: the task waits longer each time, and nothing counts against it."""
-        waiting = self._running.pop(task)
+        waiting = self._taken_back(task)
         waiting.pauses += 1
         waiting.not_before_s = now_s + min(LONGEST_PAUSE_S, 2.0**waiting.pauses)
         self._later.append(waiting)
@@ -238,16 +242,23 @@ class Dispatcher:
         """Take a waiting task, or the first images of it where it is more than a worker's share in the tail."""
         at, task = self._waiting.index(waiting), waiting.task
         first, stop = self._span(task)
-        images = sum(end - begin for begin, end in (self._span(each.task) for each in self._waiting))
-        share = max(SMALLEST_PIECE, math.ceil(images / (2 * workers)))
+        share = math.ceil(self._images_waiting / (PIECES_A_WORKER * workers))
         del self._waiting[at]
         in_pieces = sum(int(self._images_s[shard]) for shard in {*self._apart, task.shard})
         too_many = task.whole and in_pieces > IMAGES_IN_PIECES
-        if stop - first < share + SMALLEST_PIECE or too_many:
+        if stop - first <= share or too_many:
             return waiting
         self._one_piece_more(task)
         self._waiting.insert(at, replace(waiting, task=Task(task.shard, first + share, stop)))
         return replace(waiting, task=Task(task.shard, first, first + share))
+
+    def _taken_back(self, task: Task) -> _Waiting:
+        self._images_waiting += self._images_of(task)
+        return self._running.pop(task)
+
+    def _images_of(self, task: Task) -> int:
+        first, stop = self._span(task)
+        return stop - first
 
     def _span(self, task: Task) -> tuple[int, int]:
         return task.first, int(self._images_s[task.shard]) if task.stop is None else task.stop

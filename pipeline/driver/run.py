@@ -203,12 +203,13 @@ class _Labelling:
             self._take_in(self._fleet.poll(POLL_S))
             self._check_limits()
             pace.rest()
-        give_up_at = time.monotonic() + self._job.limits.drain_s
+        give_up_at, pace = time.monotonic() + self._job.limits.drain_s, Pace(time.sleep)
         while stop.is_set() and time.monotonic() < give_up_at:
             self._hand_out(draining=True)
             if not self._fleet.busy:
                 break
             self._take_in(self._fleet.poll(POLL_S))
+            pace.rest()
 
     def _hand_out(self, draining: bool = False) -> None:
         devices, workers = self._fleet.devices, self._fleet.placed_workers

@@ -135,6 +135,14 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         assert set(self.ledger.blamed) <= self.poison
         assert not self.poison & set(self.ledger.labelled)
 
+    @invariant()
+    @precondition(lambda self: hasattr(self, "ledger"))
+    def the_images_that_wait_are_those_of_the_tasks_that_wait(self) -> None:
+        dispatcher = self.ledger.dispatcher
+        queues = (dispatcher._waiting, dispatcher._not_begun._shards[dispatcher._not_begun._taken :], dispatcher._later)
+        tasks = [each.task if hasattr(each, "task") else Task(int(each)) for queue in queues for each in queue]
+        assert dispatcher._images_waiting == sum(len(self.ledger.span(task)) for task in tasks)
+
     def teardown(self) -> None:
         """From wherever it is by now, one undisturbed worker brings it to its end in a bounded number of steps."""
         if not hasattr(self, "ledger"):
