@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo lock test test-faults test-slow test-ui test-importers clean
+.PHONY: demo lock test test-faults test-slow test-ui test-importers test-importers-fast clean
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -35,6 +35,10 @@ test-ui: .venv/.installed
 # Other tools' importers, each in an environment of its own below .importers/; writes the table of docs/exports.md.
 test-importers: .venv/.installed
 	$(BIN)/python -m tests.importers.compare
+
+# Those of them that are set up and read within five minutes, as CI does.
+test-importers-fast: .venv/.installed
+	$(BIN)/python -m tests.importers.compare --fast
 
 # What a cluster's nodes install: the requirements in the versions that the tests ran with, where they have them, with
 # digests, as the package index has them for Linux. torch brings its own triton, another one than on a CPU.
