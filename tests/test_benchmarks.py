@@ -41,7 +41,7 @@ def test_scale(tmp_path: Path, store: tuple[str, ...]) -> None:
 def test_scale_of_reading() -> None:
     assert json.loads(run("benchmarks.scale", "--bar", "export", "--objects", "2000"))["objects"] == 2000
     figures = json.loads(run("benchmarks.scale", "--bar", "night", "--objects", "2000"))
-    assert list(figures) == ["objects", "nothing new", "1% new", "compacted, nothing new"]
+    assert {"1% new", "compacted, nothing new"} < figures.keys()
     for more in ((), ("--without-manifests",)):
         figures = json.loads(run("benchmarks.scale", "--bar", "status", "--parts", "20", *more))
         assert (figures["parts"], figures["manifests"]) == (20, not more)
