@@ -28,7 +28,7 @@ from pipeline.storage.store import Store
 EMPTY: Row = {"rle": None, "bbox": None, "area": None, "score": None} | {
     "error": error_of(Failure("empty_mask", "no pixel of the image is on the object"))
 }
-STORED_AS = {"provenance": "clicks_digest"}
+PROVENANCE = "provenance"
 
 
 @dataclass(frozen=True)
@@ -174,12 +174,12 @@ def _between(store: Store, attempt: AttemptParts, begin: str, end: str) -> Attem
 
 def _images(store: Store, attempt: AttemptParts, columns: Sequence[str] | None) -> Iterator[LabelledImage]:
     plan = attempt.plan
-    stored = columns and [STORED_AS.get(name, name) for name in columns]
+    stored = columns and [name for name in columns if name != PROVENANCE]
     tables = in_order(lambda shard: read_part(store, plan, shard, stored, attempt.sizes[shard]), attempt.sizes)
     for shard, table in zip(attempt.sizes, tables, strict=True):
         rows: list[Row] = table.to_pylist()
         first_object = int(plan.shards.objects_before[shard]) + 1
-        if columns and "provenance" in columns:
+        if columns and PROVENANCE in columns:
             _add_provenance(rows, table.schema.metadata, plan)
         rows = [without_empty(row) | {"id": number} for number, row in enumerate(rows, first_object)]
         images = [list(members) for _, members in groupby(rows, key=lambda row: str(row["image"]))]
@@ -192,7 +192,7 @@ def _images(store: Store, attempt: AttemptParts, columns: Sequence[str] | None) 
 def _add_provenance(rows: Sequence[Row], metadata: Mapping[bytes, bytes] | None, plan: Plan) -> None:
     of_part = read_provenance(metadata, lambda: plan)
     for row in rows:
-        row["provenance"] = replace(of_part, clicks=row.pop("clicks_digest", None))
+        row[PROVENANCE] = of_part
 
 
 def foreign_part(store: Store, plan: Plan, shard: int, rows: int) -> ForeignPart:

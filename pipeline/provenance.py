@@ -25,7 +25,7 @@ SETTINGS = ("head_version", "score_version", "calibration", "orientation", "back
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where one mask comes from.
+    """Where masks come from; which clicks one was made of, its row says, see `clicks_digest`.
 
     Attributes:
         run: fingerprint of the plan of its run: clicks, images, settings, backbone and weights together.
@@ -33,7 +33,6 @@ class Provenance:
         weights: sha256 of its weights; None for a backbone without weights.
         settings: sha256 of the settings and of the backbone's options, as they stand in the plan.
         version: of the code that made the mask; None in parts of version 0.1, which do not say.
-        clicks: first 16 digits of the sha256 of the object's clicks; None in parts of version 0.1.
     """
 
     run: str
@@ -41,7 +40,6 @@ class Provenance:
     weights: str | None
     settings: str
     version: str | None = None
-    clicks: str | None = None
 
 
 def clicks_digest(clicks: ObjectClicks) -> str:
@@ -60,9 +58,7 @@ def planned_provenance(plan: PlanHead) -> Provenance:
 
 def part_metadata(plan: PlanHead) -> dict[str, str]:
     """What stands in the metadata of a part that this code writes."""
-    shared = asdict(replace(planned_provenance(plan), version=__version__))
-    del shared["clicks"]
-    return {KEY: json.dumps(shared)}
+    return {KEY: json.dumps(asdict(replace(planned_provenance(plan), version=__version__)))}
 
 
 def read_provenance(metadata: Mapping[bytes, bytes] | None, plan: Callable[[], PlanHead]) -> Provenance:

@@ -62,11 +62,7 @@ class InPieces(Protocol):
 def coco_head(reading: Reading, **of_category: Any) -> dict[str, str]:
     """`info`, `licenses` and `categories` of a COCO document, as JSON; `fingerprint` and `parts`: see Labels."""
     labels = reading.labels
-    origins = []
-    for number, origin in enumerate(reading.origins):
-        of_run = asdict(origin)
-        del of_run["clicks"]
-        origins.append({"id": number} | of_run)
+    origins = [{"id": number} | asdict(origin) for number, origin in enumerate(reading.origins)]
     info = {
         "description": "Masks by m2n2",
         "version": __version__,

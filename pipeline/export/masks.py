@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,7 @@ from pipeline.export.labels import Labels
 from pipeline.parts import Row
 from pipeline.provenance import Provenance
 
-COLUMNS = ("width", "height", "category", "rle", "bbox", "area", "score", "provenance")
+COLUMNS = ("width", "height", "category", "rle", "bbox", "area", "score", "provenance", "clicks_digest")
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,7 @@ class Reading:
     Attributes:
         labels: what is read.
         shown: masks that the formats got.
-        origins: where the masks come from, each by the number that masks have as `origin`; without clicks, whose digest
-            masks have themselves.
+        origins: where the masks come from, each by the number that masks have as `origin`.
     """
 
     def __init__(self, labels: Labels, selection: Selection, origins: Sequence[Provenance] = ()) -> None:
@@ -225,7 +224,7 @@ class Reading:
         return True
 
     def _mask(self, row: Row) -> Mask:
-        category, provenance = row["category"], row["provenance"]
+        category = row["category"]
         return Mask(
             row["id"],
             row["object"],
@@ -236,13 +235,12 @@ class Reading:
             row["bbox"],
             row["area"],
             round(row["score"], 4),
-            provenance.clicks,
-            self._origin(provenance),
+            row.get("clicks_digest"),
+            self._origin(row["provenance"]),
         )
 
     def _origin(self, provenance: Provenance) -> int:
-        shared = provenance if provenance.clicks is None else replace(provenance, clicks=None)
-        if shared not in self._numbers:
-            self._numbers[shared] = len(self.origins)
-            self.origins.append(shared)
-        return self._numbers[shared]
+        if provenance not in self._numbers:
+            self._numbers[provenance] = len(self.origins)
+            self.origins.append(provenance)
+        return self._numbers[provenance]

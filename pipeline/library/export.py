@@ -11,7 +11,6 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
@@ -142,12 +141,10 @@ def _plan_of_run(library: Store, root: str) -> Plan:
 def _by_image(
     masks: MasksInOrder, columns: Sequence[str], provenances: Sequence[Provenance]
 ) -> Iterator[LabelledImage]:
-    if "provenance" in columns:
-        columns = [*columns, "clicks_digest"]
     rows = masks.rows(["image", "object", "area", "error", *columns])
     for image_id, of_image in groupby(rows, key=lambda row: int(row["image_id"])):
         members = list(of_image)
         if "provenance" in columns:
             for row in members:
-                row["provenance"] = replace(provenances[row["provenance"]], clicks=row.pop("clicks_digest"))
+                row["provenance"] = provenances[row["provenance"]]
         yield LabelledImage(image_id, members)

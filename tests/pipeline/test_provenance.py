@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
@@ -25,16 +26,23 @@ def job_of(root: Path, **changes: object) -> Job:
     return parse_job(put_dataset(Store(str(root)), images=2) | changes, "job")
 
 
-def provenances(job: Job) -> dict[tuple[str, str], Provenance]:
+class Origin(NamedTuple):
+    """What a mask says: of what it is, and the digest of its clicks."""
+
+    of: Provenance
+    clicks: str | None
+
+
+def provenances(job: Job) -> dict[tuple[str, str], Origin]:
     labels = labels_of_run(freeze_parts(job.output_store, all_attempts(job.output_store)))
     return {
-        (row["image"], row["object"]): row["provenance"]
-        for image in labels.images(["provenance"])
+        (row["image"], row["object"]): Origin(row["provenance"], row.get("clicks_digest"))
+        for image in labels.images(["provenance", "clicks_digest"])
         for row in image.rows
     }
 
 
-def labelled(root: Path, **changes: object) -> dict[tuple[str, str], Provenance]:
+def labelled(root: Path, **changes: object) -> dict[tuple[str, str], Origin]:
     job = job_of(root, **changes)
     make_parts(job.output_store, find_or_make_plan(job))
     return provenances(job)
@@ -45,7 +53,12 @@ def test_a_mask_says_its_run_and_what_made_it(tmp_path: Path) -> None:
     plan = find_or_make_plan(job_of(tmp_path))
     assert len(found) == 4
     for each in found.values():
-        assert (each.run, each.backbone, each.weights, each.version) == (plan.fingerprint, "colour", None, __version__)
+        assert (each.of.run, each.of.backbone, each.of.weights, each.of.version) == (
+            plan.fingerprint,
+            "colour",
+            None,
+            __version__,
+        )
     assert len({each.clicks for each in found.values()}) == 2  # the same two sets of clicks on every image
 
 
@@ -55,14 +68,14 @@ def test_a_part_alone_says_it_too(tmp_path: Path) -> None:
     shared = json.loads(part.schema.metadata[b"provenance"])
     rows = part.select(["image", "object", "clicks_digest"]).to_pylist()
     for row in rows:
-        assert found[row["image"], row["object"]] == Provenance(**shared, clicks=row["clicks_digest"])
+        assert found[row["image"], row["object"]] == (Provenance(**shared), row["clicks_digest"])
 
 
 @pytest.mark.parametrize("change", [{"settings": {"temperature": 0.5}}, {"backbone": {"name": "colour", "grid": 8}}])
 def test_other_settings_have_another_digest_and_the_same_clicks_the_same(tmp_path: Path, change: object) -> None:
     one, other = labelled(tmp_path / "one"), labelled(tmp_path / "other", **dict(change))  # type: ignore[call-overload]
     for key in one:
-        assert one[key].settings != other[key].settings
+        assert one[key].of.settings != other[key].of.settings
         assert one[key].clicks == other[key].clicks
 
 
@@ -84,5 +97,5 @@ def test_what_was_tried_again_is_of_its_own_attempt(tmp_path: Path) -> None:
     again = plan_retry(freeze_parts(job.output_store, [plan]), lambda error: True, 2)
     assert again is not None
     make_parts(job.output_store, again)
-    runs = {image: each.run for (image, _), each in provenances(job).items()}
+    runs = {image: each.of.run for (image, _), each in provenances(job).items()}
     assert runs == {"0000.png": plan.fingerprint, "0001.png": again.fingerprint}
