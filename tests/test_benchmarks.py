@@ -92,3 +92,8 @@ def test_gpu(tmp_path: Path) -> None:
 def test_fetch() -> None:
     report = run("benchmarks.fetch", "--images", "8", "--bytes", "4000")
     assert [line.split()[1] for line in report.splitlines()[1:]] == ["files", "index", "tar"]
+
+
+def test_scale_of_the_driver() -> None:
+    figures = json.loads(run("benchmarks.scale", "--bar", "driver", "--shards", "3000"))
+    assert (figures["shards"], figures["before_mb"] <= figures["peak_mb"]) == (3000, True)

@@ -100,6 +100,7 @@ class Dispatcher:
         self._images_s[todo["shard"]] = todo["images"]
         self._left_s = np.zeros(last + 1, bool)
         self._left_s[todo["shard"]] = True
+        self._left = len(todo)
         self._running: dict[Task, _Waiting] = {}
         self._apart: dict[int, TakenApart] = {}
         # Tasks wait in this order: what goes first, what nobody has begun, and what can wait.
@@ -116,7 +117,7 @@ class Dispatcher:
     @property
     def shards_left(self) -> int:
         """Shards that have no part yet."""
-        return int(np.count_nonzero(self._left_s))
+        return self._left
 
     @property
     def images_left(self) -> int:
@@ -173,7 +174,7 @@ class Dispatcher:
         """A task is finished. Returns the shard's pieces when this was the last of a shard taken apart."""
         del self._running[task]
         if task.whole:
-            self._left_s[task.shard] = False
+            self.committed(task.shard)
             return None
         self._apart[task.shard].rows += rows or []
         return self._piece_closed(task.shard)
@@ -227,7 +228,8 @@ class Dispatcher:
         self._later.append(waiting)
 
     def committed(self, shard: int) -> None:
-        """A shard that was taken apart has its part now."""
+        """A shard has its part now."""
+        self._left -= int(self._left_s[shard])
         self._left_s[shard] = False
 
     def suspicions(self) -> Suspicions:

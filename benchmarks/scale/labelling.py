@@ -1,11 +1,4 @@
-"""The pipeline without a model: what the distribution itself costs, in seconds and in the driver's memory.
-
-    python -m benchmarks.scale                           # 1,000,000 objects in 200,000 images: half an hour on 2 cores
-    python -m benchmarks.scale --objects 20000           # the same, small
-    python -m benchmarks.scale --plan-only --objects 10000000
-    python -m benchmarks.scale --bar export --objects 16000000         # a library's export, see benchmarks/bars.py
-    python -m benchmarks.scale --bar night --objects 20000000          # nights with little new, on a disk
-    python -m benchmarks.scale --bar status --parts 100000 --s3  # `m2n2 status`, or --without-manifests
+"""Planning and labelling a run of any size without a model: what the distribution itself costs.
 
 The run is real: the driver is a process of its own, workers are Ray actors, plan and parts go to a disk or, with
 `--s3`, to an S3 server that is started for it. Only the images are synthetic (benchmarks/synthetic.py), and the
@@ -32,7 +25,6 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -44,61 +36,13 @@ from typing import Any
 import psutil
 import yaml
 
-from benchmarks.bars import export_bar, night_bar, status_bar
 from benchmarks.synthetic import GRID, OBJECTS_AN_IMAGE, LocalAttention, SyntheticImages, click, picture, write_clicks
 from pipeline.config import Job, load_job
 from pipeline.parts import finished_shards
 from pipeline.plan import find_or_make_plan, load_plan
-from tests.s3_server import S3Server, use_credentials
 
 SAMPLE_EVERY_S = 1.0
 TEN_MILLION = 10_000_000
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--objects", type=int, default=1_000_000)
-    parser.add_argument("--shard-images", type=int, default=128, help="what `auto` takes on a GPU")
-    parser.add_argument("--s3", action="store_true", help="plan and parts on a real S3 server instead of a disk")
-    parser.add_argument("--plan-only", action="store_true")
-    parser.add_argument("--bar", choices=["export", "status", "night"], help="only this, on a synthetic output")
-    parser.add_argument("--parts", type=int, default=100_000, help="of the output whose status is read")
-    parser.add_argument("--without-manifests", action="store_true", help="the status of an output that has none")
-    parser.add_argument("--report", type=Path, help="write the figures there, as JSON")
-    parser.add_argument("--process", choices=["plan", "label"], help=argparse.SUPPRESS)
-    parser.add_argument("--job", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.process:
-        {"plan": plan_process, "label": label_process}[options.process](options.job)
-        return
-    with tempfile.TemporaryDirectory(prefix="m2n2-scale-") as directory, server(Path(directory), options.s3) as storage:
-        if options.bar == "export":
-            figures = export_bar(Path(directory), options.objects, storage)
-        elif options.bar == "night":
-            figures = night_bar(Path(directory), options.objects)
-        elif options.bar == "status":
-            figures = status_bar(options.parts, not options.without_manifests, storage)
-        else:
-            figures = measure(Path(directory), options, storage)
-    text = json.dumps(figures, indent=1)
-    print(text)
-    if options.report:
-        options.report.write_text(text + "\n")
-
-
-@contextmanager
-def server(directory: Path, wanted: bool) -> Iterator[dict[str, Any]]:
-    """The job's keys for where plan and parts go."""
-    if not wanted:
-        yield {"output": str(directory / "labels")}
-        return
-    use_credentials()
-    s3 = S3Server(directory / "s3")
-    s3.start()
-    try:
-        yield {"output": f"{s3.bucket('scale')}/labels/", "storage": {"endpoint_url": s3.endpoint_url}}
-    finally:
-        s3.stop()
 
 
 def measure(directory: Path, options: argparse.Namespace, storage: dict[str, Any]) -> dict[str, Any]:
@@ -338,7 +282,3 @@ def peak_memory() -> Iterator[Callable[[], int]]:
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    main()
