@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import main
+from jobs.commands.evaluate import _combinations
+from pipeline.config import job_of_keys
 from pipeline.evaluation.results import read_objects
 from pipeline.storage.store import Store
 from tests.faults.cluster import Cluster
@@ -66,6 +68,28 @@ def test_the_list_of_checksums_is_written_and_nothing_is_clicked(
     assert main(["evaluate", str(tmp_path / "data"), "--write-checksums", "--to", str(tmp_path / "out")]) == 0
     assert "SHA256SUMS: 3 files" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "axis",
+    [
+        "settings.map=markov,attention",
+        "settings.flood_fill=true,false",
+        "settings.score.prior=true,false",
+        "settings.score.edge=true,false",
+        "settings.score.positive=true,false",
+        "settings.score.negative=true,false",
+        "settings.temperature=0.5,0.65",
+        "settings.markov_threshold=0.1,0.3",
+        "backbone.options.layers={up_blocks.3.attentions.0: 1, up_blocks.3.attentions.1: 1},{encoder.layer.9: 1}",
+        "backbone.grid=32,64",
+    ],
+)
+def test_every_ablation_of_the_paper_can_stand_in_a_grid(axis: str) -> None:
+    places = {"images": "a", "clicks": "a", "output": "b"}
+    jobs = [job_of_keys(dict(places), chosen, "test") for _, chosen in _combinations([axis])]
+    assert len(jobs) == 2
+    assert jobs[0] != jobs[1]
 
 
 @pytest.mark.faults
