@@ -1,9 +1,12 @@
 """How much of its time the driver is busy beside many workers.
 
     python -m benchmarks.driver                                 # 1,000 simulated workers, a clock of their own, no Ray
-    python -m benchmarks.driver --workers 2000 --shards 1000000
+    python -m benchmarks.driver --workers 2000 --shards 1000000 --seconds 600
+    python -m benchmarks.driver --real --workers 24 --shards 1500 --shard-images 4   # Ray actors that label nothing
 
-Loop, dispatcher and fleet are those of a run. *Busy* is the CPU time of the loop's thread over the run's time.
+Loop, dispatcher and fleet are those of a run. *Busy* is the CPU time of the loop's thread over the run's time; of real
+workers from when all are ready, and also that of the driver's whole process, Ray's own threads in it included. A few
+workers with short tasks cost the driver's process in Ray what many with long ones do.
 *Idle* is the share of the workers' time in which a ready one waits for its next task, but for the end: a driver that
 rests too long would show there. Storage is not touched.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import threading
 import time
 from contextlib import ExitStack
 from types import SimpleNamespace
@@ -26,6 +30,7 @@ from pipeline.driver import pace as pace_module
 from pipeline.driver import run as run_module
 from pipeline.driver.dispatch import Dispatcher
 from pipeline.driver.fleet import Fleet, _Worker
+from pipeline.driver.progress import Snapshot
 from pipeline.driver.seeing.metrics import RunMetrics
 
 REPORT_EVERY_S = 60.0
@@ -39,18 +44,17 @@ def main() -> None:
     parser.add_argument("--shard-images", type=int, default=128)
     parser.add_argument("--image-s", type=float, default=0.3, help="seconds an image, on average")
     parser.add_argument("--seconds", type=float, default=1e9, help="of the run, by its own clock, to look at")
+    parser.add_argument("--real", action="store_true", help="by a Ray of this machine, a process each")
     options = parser.parse_args()
-    print(json.dumps(simulate(options)))
+    print(json.dumps(run_with_ray(options) if options.real else simulate(options)))
 
 
 def simulate(options: argparse.Namespace) -> dict[str, Any]:
     """A run, or its first seconds, beside a Ray that is simulated."""
     ray = SimulatedRay(lambda task: (task.stop or options.shard_images) - task.first, options.image_s)
-    job = _job(options.workers)
+    job, plan = _job(options.workers), _plan(options)
     stop = _Stop(ray, options.seconds)
     heartbeat: Any = type("Silent", (), {"update": lambda *_: None})()
-    images = options.shards * options.shard_images
-    plan: Any = SimpleNamespace(root="", fingerprint="", images=images, objects=images, shards=range(options.shards))
     with ExitStack() as stack:
         for module in (fleet_module, pace_module, run_module):
             stack.enter_context(patch.object(module, "time", _Time(ray)))
@@ -76,6 +80,53 @@ def simulate(options: argparse.Namespace) -> dict[str, Any]:
         "loops_a_second": round(ray.waits / ray.now_s, 1),
         "idle_share": round(ray.idle_s / (options.workers * ray.now_s), 4),
     }
+
+
+def run_with_ray(options: argparse.Namespace) -> dict[str, Any]:
+    """A run by real actors, measured from when all are ready."""
+    import ray
+
+    from benchmarks.driver.light import Light
+
+    ray.init(num_cpus=options.workers, include_dashboard=False, log_to_driver=False)
+    light: Any = ray.remote(**fleet_module._OPTIONS)(Light)
+    job, plan = _job(options.workers), _plan(options)
+    heartbeat: Any = type("Silent", (), {"update": lambda *_: None})()
+    began: tuple[float, float, float, int] | None = None
+
+    def watch(snapshot: Snapshot) -> None:
+        nonlocal began
+        if began is None and snapshot.workers == options.workers:
+            began = (time.monotonic(), time.thread_time(), time.process_time(), snapshot.shards_left)
+
+    def start(self: Fleet) -> _Worker:
+        actor = light.options(num_cpus=1).remote(options.shard_images, options.image_s)
+        return _Worker(actor, placing=actor.place.remote(), since_s=time.monotonic())
+
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(Fleet, "_start", start))
+        stack.enter_context(patch.object(run_module._Labelling, "_join", _join))
+        fleet, metrics = Fleet(job, plan), stack.enter_context(RunMetrics("light"))
+        dispatcher = Dispatcher([(shard, options.shard_images) for shard in range(options.shards)])
+        labelling = run_module._Labelling(job, plan, dispatcher, fleet, heartbeat, metrics, watch)
+        labelling.work(threading.Event())
+        assert began is not None, "the run was over before all workers were ready"
+        seconds = time.monotonic() - began[0]
+        busy_s, process_s = time.thread_time() - began[1], time.process_time() - began[2]
+        fleet.close()
+    ray.shutdown()
+    return {
+        "workers": options.workers,
+        "tasks_a_second": round((began[3] - dispatcher.shards_left) / seconds, 1),
+        "run_s": round(seconds),
+        "busy_share": round(busy_s / seconds, 4),
+        "busy_share_of_the_process": round(process_s / seconds, 4),
+    }
+
+
+def _plan(options: argparse.Namespace) -> Any:
+    images = options.shards * options.shard_images
+    return SimpleNamespace(root="", fingerprint="", images=images, objects=images, shards=range(options.shards))
 
 
 def _job(workers: int) -> Job:
