@@ -41,16 +41,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--cases", nargs="*", default=CASES, help="WIDTHxHEIGHT/OBJECTS")
     parser.add_argument("--threads", type=int, default=1, help="cores of the worker")
+    parser.add_argument("--grid", type=int, default=32, help="of the attention")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings, such as objects=exclusive")
     parser.add_argument("--json", help="write the figures there")
     parser.add_argument("--here", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.here:
-        print(json.dumps(_measure(options.here, options.threads, options.set)))
+        print(json.dumps(_measure(options.here, options.threads, options.grid, options.set)))
         return
     figures = []
     for case in options.cases:
         command = [sys.executable, "-m", "benchmarks.dense", "--here", case, "--threads", str(options.threads)]
+        command += ["--grid", str(options.grid)]
         environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
         done = subprocess.run([*command, "--set", *options.set], env=environment, stdout=subprocess.PIPE, check=True)
         figures.append(json.loads(done.stdout.splitlines()[-1]))
@@ -63,11 +65,11 @@ def main() -> None:
         Path(options.json).write_text(json.dumps(figures, indent=2))
 
 
-def _measure(case: str, threads: int, settings: Sequence[str]) -> dict[str, float | str]:
+def _measure(case: str, threads: int, grid: int, settings: Sequence[str]) -> dict[str, float | str]:
     size, _, objects = case.partition("/")
     width, height = map(int, size.split("x"))
     with tempfile.TemporaryDirectory(prefix="m2n2-dense-") as name:
-        worker, shard = _worker(Store(name), width, height, int(objects), threads, settings)
+        worker, shard = _worker(Store(name), width, height, int(objects), threads, grid, settings)
         Path("/proc/self/clear_refs").write_text(CLEAR_PEAK)
         before, cpu_s = _resident_bytes("VmRSS"), time.process_time()
         longest_s, allowed_s = _label(worker, shard)
@@ -84,7 +86,7 @@ def _measure(case: str, threads: int, settings: Sequence[str]) -> dict[str, floa
 
 
 def _worker(
-    store: Store, width: int, height: int, objects: int, threads: int, settings: Sequence[str]
+    store: Store, width: int, height: int, objects: int, threads: int, grid: int, settings: Sequence[str]
 ) -> tuple[Labeler, Shard]:
     rng = np.random.default_rng(0)
     columns = int(np.ceil(np.sqrt(objects * width / height)))
@@ -102,7 +104,7 @@ def _worker(
         "images": store.url("photos/"),
         "clicks": store.url("clicks.parquet"),
         "output": store.url("labels/"),
-        "backbone": {"name": "colour", "grid": 32},
+        "backbone": {"name": "colour", "grid": grid},
         "workers": {"count": 1, "gpus": 0, "cpus": threads},
         "shard_images": IMAGES,
         "settings": dict(pair.split("=") for pair in settings),

@@ -28,7 +28,7 @@ from pipeline.worker.labeler import Labeler
 
 TASKS_IN_FLIGHT = 2
 PROGRESS_EVERY_S = 1.0
-PROGRESS_A_SECOND = 50  # of all workers together; each answer costs the driver a fraction of a millisecond
+PROGRESS_A_SECOND = 25  # of all workers together; each answer costs the driver a fraction of a millisecond
 COUNT_AGAIN_EVERY_S = 10.0
 UNREACHABLE_S = 120.0  # by then Ray has found out whether a node that does not answer is dead
 # The output is not in order, whoever looks at it.
