@@ -4,6 +4,7 @@
     python -m benchmarks.head --grids 80 --megapixels 0.19 --clicks 8
     python -m benchmarks.head --weights DIR --image photo.jpg  # attention of a real DINOv2 on a photo of yours
     python -m benchmarks.head --company                        # the same beside a busy loop (company.py)
+    python -m benchmarks.head --cores                          # core-seconds an image beside a GPU (cores.py)
 
 Every grid and image size runs in a process of its own, so that its peak memory is its own; the making of the attention
 is included, with `--weights` the network too, for which no bar is set. Times are the best of `--repeats`; everything is
@@ -31,6 +32,7 @@ import torch
 
 from benchmarks.head.case import make_attention, make_image, spread_points, warm_up
 from benchmarks.head.company import measure_company
+from benchmarks.head.cores import measure_cores
 from m2n2 import Prompt, Scene
 from m2n2.flood_fill import flood_fill
 from m2n2.kernels.bounded_cache import BoundedCache
@@ -56,10 +58,14 @@ def main() -> None:
     parser.add_argument("--image", type=Path, help="a photo, resized to each size; without it the image is synthetic")
     parser.add_argument("--json", type=Path, default=Path("head.json"), help="where the numbers go")
     parser.add_argument("--company", action="store_true", help="only what a busy neighbour costs")
+    parser.add_argument("--cores", action="store_true", help="only what the CPU does beside a GPU")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.company:
         measure_company(arguments.repeats)
+        return
+    if arguments.cores:
+        measure_cores(arguments.repeats)
         return
     if arguments.one:
         print(json.dumps(measure(arguments, **json.loads(arguments.one))))

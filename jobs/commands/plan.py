@@ -15,6 +15,7 @@ from jobs.exit_codes import BAD_INPUT, COMPLETE
 
 if TYPE_CHECKING:
     from pipeline.config import Job
+    from pipeline.forecast.cores import Cores
     from pipeline.forecast.forecast import Forecast
     from pipeline.forecast.sample import Sample
 
@@ -60,6 +61,8 @@ def _lines(job: Job, found: Forecast) -> Iterator[str]:
         yield f"output    {job.output}: {there if standing.shards_done else 'nothing is done yet'}"
     yield from _sample_lines(found.sample)
     yield from _time_lines(found)
+    if found.cores is not None:
+        yield from _core_lines(found.cores)
 
 
 def _sample_lines(sample: Sample) -> Iterator[str]:
@@ -87,6 +90,16 @@ def _time_lines(found: Forecast) -> Iterator[str]:
         yield "          workers.count is auto: divide by how many the cluster has"
     yield f"rate      {number * rate.images_per_s:.3g} images/s, {found.gpu_hours:.3g} GPU hours"
     yield f"          as {rate.output} measured over {rate.images} images on {rate.host}, {rate.at} ({setup})"
+
+
+def _core_lines(cores: Cores) -> Iterator[str]:
+    image = f"{cores.megapixels:g} megapixels, {cores.clicks:g} clicks"
+    yield f"cores     {cores.core_seconds:g} core-seconds an image beside the GPU ({image})"
+    each = (f"{need.card} {need.cores} for {need.images_per_s:g} images/s" for need in cores.needs)
+    yield f"          a worker needs, by rates that are reckoned, never run: {', '.join(each)}"
+    if cores.short:
+        cards = ", ".join(need.card for need in cores.short)
+        yield f"          workers.cpus is {cores.given:g}: too few for {cards}, which will wait for the CPU"
 
 
 def _clicks(least: int, mean: float, most: int) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.attempts import all_attempts
 from pipeline.config import Job
+from pipeline.forecast.cores import Cores, cores_beside_gpu
 from pipeline.forecast.rates import Rate, latest_rate
 from pipeline.forecast.sample import Sample, look_at
 from pipeline.inputs.categories import read_categories, refuse_unknown_categories
@@ -57,6 +58,7 @@ class Forecast:
         rate: the newest measured one for this backbone and device; None where none is known.
         seconds: of `workers` workers, or of one where their number is not known; without their start.
         gpu_hours: of all workers.
+        cores: what the CPU does beside a GPU; None where there is none, or nothing was reckoned for its network.
     """
 
     counts: Counts
@@ -67,6 +69,7 @@ class Forecast:
     rate: Rate | None
     seconds: float | None
     gpu_hours: float | None
+    cores: Cores | None
 
 
 def forecast(job: Job, sample: int) -> Forecast:
@@ -90,16 +93,25 @@ def forecast(job: Job, sample: int) -> Forecast:
     rate = latest_rate(job)
     workers = None if job.workers.count == "auto" else job.workers.count
     worker_seconds = None if rate is None else standing.images_left / rate.images_per_s
+    seen = look_at(job, some, [file.key for file in files])
     return Forecast(
         counts=counts,
         images_a_shard=size,
         standing=standing,
-        sample=look_at(job, some, [file.key for file in files]),
+        sample=seen,
         workers=workers,
         rate=rate,
         seconds=None if worker_seconds is None else worker_seconds / (workers or 1),
         gpu_hours=None if worker_seconds is None else worker_seconds * job.workers.gpus / 3600,
+        cores=_cores(job, counts, seen),
     )
+
+
+def _cores(job: Job, counts: Counts, seen: Sample) -> Cores | None:
+    if seen.width is None or seen.height is None:
+        return None
+    each = [number / max(1, counts.images) for number in (counts.clicks, counts.objects)]
+    return cores_beside_gpu(job, seen.width[1] * seen.height[1], *each)
 
 
 def _spread(images: int, sample: int) -> set[int]:

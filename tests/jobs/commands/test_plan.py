@@ -40,6 +40,23 @@ def test_it_says_what_a_run_would_do(job: Path, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == said
 
 
+def test_it_warns_where_a_gpu_would_wait_for_the_cpu(job: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    on_gpus = [
+        "plan",
+        str(job),
+        "backbone.name=sd2",
+        "backbone.grid=128",
+        "backbone.sha256='" + 64 * "0" + "'",
+        "workers.gpus=1",
+    ]
+    assert main([*on_gpus, "workers.cpus=1"]) == 0
+    said = capsys.readouterr().out
+    assert "core-seconds an image beside the GPU (0.01 megapixels, 2 clicks)" in said
+    assert "workers.cpus is 1: too few for A100 80 GB, H100 SXM" in said
+    assert main([*on_gpus, "workers.cpus=64"]) == 0
+    assert "too few" not in capsys.readouterr().out
+
+
 def test_a_job_that_label_would_refuse_ends_with_2(job: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (job.parent / "clicks" / "a.parquet").write_bytes(b"not Parquet")
     assert main(["plan", str(job)]) == 2

@@ -1,0 +1,84 @@
+"""Whether the cores that a job gives a worker keep up with its GPU: decode, resize and refinement are the CPU's.
+
+The CPU's seconds are measured (`python -m benchmarks.head --cores`; the table is in docs/backbones.md), the GPU's are
+reckoned from data sheets (m2n2/kernels/gpu/traffic.py), for Stable Diffusion 2 and its kin.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from m2n2.kernels.gpu.traffic import CARDS, FLOAT_BYTES, HALF_BYTES, Case, stages
+from pipeline.config import Job
+
+KIN = ("sd2", "sd2.1", "sd-turbo", "sd1.5")
+DEFAULT_GRID = 128
+SINKHORN_SWEEPS, CHAIN_STEPS = 25, 60
+# Core-seconds, which give the measured table within an eighth: decode and resize, refinement, full size and rows.
+AN_IMAGE, A_MEGAPIXEL = 0.033, 0.027
+A_CLICK_AND_WORKING_MEGAPIXEL, AN_OBJECT_AND_MEGAPIXEL = 0.027, 0.009
+DRIVING = 1.0  # the thread that gives the GPU its work and waits for it
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a card asks of a worker's CPU: images a second that were reckoned for it, and the cores that these take."""
+
+    card: str
+    images_per_s: float
+    cores: int
+
+
+@dataclass(frozen=True)
+class Cores:
+    """What an image takes of the CPU.
+
+    Attributes:
+        megapixels, clicks: of an image: the sample's median, and the mean.
+        core_seconds: of an image, without those that drive the GPU.
+        given: cores that the job gives a worker.
+        needs: of the cards, or of the share of one that a worker has.
+    """
+
+    megapixels: float
+    clicks: float
+    core_seconds: float
+    given: float
+    needs: tuple[Need, ...]
+
+    @property
+    def short(self) -> tuple[Need, ...]:
+        """Needs that are not met."""
+        return tuple(need for need in self.needs if need.cores > self.given)
+
+
+def cores_beside_gpu(job: Job, pixels: int, clicks: float, objects: float) -> Cores | None:
+    """What images of so many pixels, clicks and objects take; None where no GPU is asked or no rate was reckoned."""
+    if job.backbone.name not in KIN or not job.workers.gpus or job.backbone.device == "cpu":
+        return None
+    from m2n2.full_size import working_pixels  # brings numba, which a plan needs for nothing else
+
+    grid = job.backbone.grid or DEFAULT_GRID
+    working = min(pixels, working_pixels(job.settings, (grid, grid)))
+    core_seconds = (
+        AN_IMAGE
+        + A_MEGAPIXEL * pixels / 1e6
+        + A_CLICK_AND_WORKING_MEGAPIXEL * clicks * working / 1e6
+        + AN_OBJECT_AND_MEGAPIXEL * objects * pixels / 1e6
+    )
+    reach = job.settings.truncation_sigmas * job.settings.spatial_sigma_cells
+    case = Case(
+        cells=grid**2,
+        pixels=working,
+        offsets=round(math.pi * reach**2 * working / grid**2),
+        clicks=max(1, round(clicks)),
+        sinkhorn_sweeps=SINKHORN_SWEEPS,
+        chain_steps=CHAIN_STEPS,
+        operator_bytes=HALF_BYTES if job.settings.operator_dtype == "float16" else FLOAT_BYTES,
+    )
+    needs = []
+    for card in CARDS:
+        images_per_s = min(1.0, job.workers.gpus) * 1e3 / sum(stage.milliseconds(card) for stage in stages(case))
+        needs.append(Need(card.name, round(images_per_s, 1), math.ceil(DRIVING + images_per_s * core_seconds)))
+    return Cores(round(pixels / 1e6, 2), round(clicks, 1), round(core_seconds, 2), job.workers.cpus, tuple(needs))
