@@ -69,15 +69,18 @@ def newest_failures(parts: FrozenParts, against_plan: bool = False) -> Iterator[
 
 def _shards(store: Store, attempt: AttemptParts, against_plan: bool) -> Iterator[Row]:
     """A row of MANIFEST for every shard that has its part; of those without a manifest neither size nor sha256."""
-    there = present(store, attempt.plan)
-    units: list[tuple[int | None, Sequence[int]]] = []
-    for block, members in groupby(sorted(attempt.sizes), key=lambda shard: block_of(shard)):
-        if manifest_key(attempt.plan, block) in there:
-            units.append((block, list(members)))
-        else:
-            units += [(None, [shard]) for shard in members]
-    for rows in in_order(partial(_read_unit, store, attempt, against_plan), units):
+    for rows in in_order(partial(_read_unit, store, attempt, against_plan), _units(store, attempt)):
         yield from rows
+
+
+def _units(store: Store, attempt: AttemptParts) -> Iterator[tuple[int | None, Sequence[int]]]:
+    """What is read at once: the manifest of a block for its shards that have a part, or (None) one shard's part."""
+    there = present(store, attempt.plan)
+    for block, members in groupby(attempt.sizes, key=block_of):
+        if manifest_key(attempt.plan, block) in there:
+            yield block, list(members)
+        else:
+            yield from ((None, [shard]) for shard in members)
 
 
 def _read_unit(
