@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
 from typing import Any, get_args
 
 import pyarrow as pa
 
 from pipeline.export.decisions import Decision, Verdict, mask_digest, read_decisions, write_decisions
 from pipeline.library.index import open_database
-from pipeline.page.append_log import AppendLog
+from pipeline.page.append_log import AppendLog, Record
 from pipeline.page.page_object import Click, InvalidChange
 from pipeline.review.queue import ReviewQueue
 from pipeline.review.source import Source, open_source
@@ -58,6 +58,7 @@ class ReviewDesk:
             LogInUse, DamagedLog: of the log of decisions at `log_path`.
         """
         self._store, self._lock, self._open = store, RLock(), ExitStack()
+        self._sending = Lock()
         self._log = AppendLog(log_path)
         self._open.callback(self._log.close)
         with ExitStack() as on_failure:
@@ -69,8 +70,7 @@ class ReviewDesk:
             self._database = self._open.enter_context(open_database(Path(directory) / "masks.duckdb"))
             self._gather(source)
             on_failure.pop_all()
-        sent = max((number for number, each in enumerate(self._log.records) if "sent" in each), default=-1)
-        self._pending = [_read(each) for each in self._log.records[sent + 1 :]]
+        self._pending = _unsent(self._log.records)
         for decision in self._pending:
             self._decisions.add(decision)
         self.total = int(self._queue.select("SELECT count(*) AS n FROM queue")[0]["n"])
@@ -118,12 +118,15 @@ class ReviewDesk:
         Raises:
             OSError, StoreUnavailable: it cannot be written; the decisions are in the log.
         """
-        with self._lock:
-            if not self._pending:
+        with self._sending:
+            with self._lock:
+                decisions = list(self._pending)
+            if not decisions:
                 return None
-            address = write_decisions(self._store, self._pending)
-            self._log.append({"sent": address})
-            self._pending = []
+            address = write_decisions(self._store, decisions)  # may take long: meanwhile people go on
+            with self._lock:
+                del self._pending[: len(decisions)]
+                self._log.append({"sent": address, "decided_since": len(self._pending)})
             return address
 
     def close(self) -> None:
@@ -165,6 +168,17 @@ class ReviewDesk:
     def _insert(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self._database.register("batch", pa.Table.from_pylist([_only(row) for row in rows], schema=MASKS))
         self._database.execute("INSERT INTO unsorted FROM batch")
+
+
+def _unsent(records: Sequence[Record]) -> list[Decision]:
+    """The decisions of a log that are in no file beside the run yet."""
+    found: list[Decision] = []
+    for record in records:
+        if "sent" in record:
+            found = found[len(found) - record.get("decided_since", 0) :]
+        else:
+            found.append(_read(record))
+    return found
 
 
 def _only(row: Mapping[str, Any]) -> dict[str, Any]:

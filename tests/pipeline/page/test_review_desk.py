@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -14,8 +16,10 @@ from pipeline.page.page_object import InvalidChange
 from pipeline.page.review_desk import ReviewDesk
 from pipeline.review.queue import ReviewQueue
 from pipeline.review.source import open_source
+from pipeline.storage.filesystem import Storage
 from pipeline.storage.store import Store
 from tests.pipeline.review.gallery import Drawn, Gallery, draw_run
+from tests.s3_server import S3Server
 
 GALLERY: Gallery = {
     **{(f"{number}.png", "thing"): Drawn(score=0.5 + number / 20) for number in range(6)},
@@ -71,6 +75,31 @@ def test_decisions_survive_and_go_beside_the_run_once(run: Store, tmp_path: Path
     desk.close()  # as if both had sent the same ones
     assert [each.key for each in run.listing(FOLDER)] == [entry.key]
     assert read_decisions(run).about("1.png", "thing", None) is None
+
+
+def test_storage_that_goes_silent_keeps_nobody_from_deciding(s3: S3Server, tmp_path: Path) -> None:
+    storage = Storage(endpoint_url=s3.endpoint_url, give_up_s=60.0, request_timeout_s=2.0)
+    run = draw_run(Store(f"{s3.bucket('review')}/silent/", storage), GALLERY).output_store
+    desk, folder = ReviewDesk(run, tmp_path / "log"), tmp_path / "killed"
+    desk.decide("1.png", "thing", "reject", "too much")
+    s3.freeze()
+    try:
+        sending = Thread(target=desk.send)
+        sending.start()
+        time.sleep(0.5)
+        desk.decide("2.png", "thing", "accept", None)
+        assert [row["verdict"] for row in desk.rows(0, 99) if row["image"] == "2.png"] == ["accept"]
+        assert sending.is_alive(), "the first one is still on its way"
+    finally:
+        s3.thaw()
+    sending.join()
+    folder.mkdir()
+    (folder / "log").write_bytes((tmp_path / "log").read_bytes())
+    assert len(list(run.listing(FOLDER))) == 1
+    ReviewDesk(run, folder / "log").close()  # as after a kill: the second one is sent, and it alone
+    assert len(list(run.listing(FOLDER))) == 2
+    desk.close()  # as if both had sent the second one
+    assert len(list(run.listing(FOLDER))) == 2
 
 
 def again_rows(run: Store, folder: Path) -> list[dict[str, object]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -61,6 +61,7 @@ def draw_run(root: Store, gallery: Gallery, shard_images: int = 2, without_photo
             "backbone": {"name": "colour", "grid": 16},
             "workers": {"count": 1, "gpus": 0},
             "shard_images": shard_images,
+            "storage": asdict(root.storage),
         },
         "job",
     )
