@@ -35,14 +35,22 @@ class Storage:
 
 
 @lru_cache(maxsize=16)
-def filesystem(protocol: str, storage: Storage) -> Any:
-    """The process's fsspec file system for a protocol, made when first needed."""
+def filesystem(protocol: str, storage: Storage, asks_once: bool = False) -> Any:
+    """The process's fsspec file system for a protocol, made when first needed.
+
+    Args:
+        asks_once: s3fs repeats no request by itself. It repeats a read five times five times: of a server that says
+            nothing that tells nobody for 25 times `request_timeout_s`, whatever `give_up_s` is.
+    """
     if problem := unknown_protocol(protocol):
         raise UnusableStorage(problem)
     try:
         if protocol in ("s3", "s3a"):
             _retry_connections()
-        return fsspec.filesystem(protocol, skip_instance_cache=True, **fsspec_options(f"{protocol}://", storage))
+        made = fsspec.filesystem(protocol, skip_instance_cache=True, **fsspec_options(f"{protocol}://", storage))
+        if asks_once and speaks(made, "s3"):
+            made.retries = 1
+        return made
     except ImportError as error:
         found = f"addresses {protocol}:// need a package that is not installed on {platform.node()}"
         raise UnusableStorage(f"{found}: {' '.join(str(error).split())}") from error

@@ -217,7 +217,7 @@ class Store:
                 self._retried(key, lambda: fs.rm_file(path))
 
     def _trial(self, key: str) -> Trial:
-        fs, path = self._locate(key)
+        fs, path = self._locate(key, asks_once=True)
         return Trial(path, self.storage.give_up_s, lambda witness: fs.cat_file(witness, start=0, end=1))
 
     def _listed(self, prefix: str, after: str = "", last: str = "") -> Iterator[Entry]:
@@ -272,7 +272,7 @@ class Store:
             self._retried(key, lambda: getattr(fs, method)(*arguments, **options))
 
     def _read_span(self, key: str, span: tuple[int, int] | None, **options: Any) -> bytes:
-        fs, path = self._locate(key)
+        fs, path = self._locate(key, asks_once=True)
         wanted = {} if span is None else {"start": span[0], "end": span[1]}
         try:
             data: bytes = self._retried(key, lambda: fs.cat_file(path, **wanted), **options)
@@ -283,12 +283,12 @@ class Store:
         count(bytes_read=len(data))
         return data
 
-    def _locate(self, key: str) -> tuple[Any, str]:
+    def _locate(self, key: str, asks_once: bool = False) -> tuple[Any, str]:
         url = self.url(key)
         if "\0" in url:
             raise UnusableStorage(f"{url!r}: no storage has a zero byte in its names")
         protocol = url.split("://", 1)[0] if "://" in url else "file"
-        fs = filesystem(protocol, self.storage)
+        fs = filesystem(protocol, self.storage, asks_once)
         return fs, fs._strip_protocol(url)
 
     def _retried(self, key: str, request: Callable[[], Result], **options: Any) -> Result:

@@ -38,8 +38,9 @@ class Server:
             self.port = free.getsockname()[1]
         self.start()
 
-    def start(self, *keys: str) -> None:
-        words = ["ui", str(self.folder / "photos"), "--clicks", str(self.clicks), "--output", self.run.root]
+    def start(self, *keys: str, images: str | None = None) -> None:
+        photos = images or str(self.folder / "photos")
+        words = ["ui", photos, "--clicks", str(self.clicks), "--output", self.run.root]
         words += ["--port", str(self.port), "--backbone", "colour", "backbone.grid=16", *keys]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "jobs.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

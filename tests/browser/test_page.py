@@ -10,8 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.cli import main
+from pipeline.storage.filesystem import Storage
+from pipeline.storage.store import Store
 from tests.browser.conftest import GALLERY, OPENED, Server
 from tests.pipeline.review.gallery import HEIGHT, WIDTH
+from tests.s3_server import S3Server
 
 pytestmark = pytest.mark.browser
 
@@ -200,6 +203,43 @@ def test_a_broken_image_says_so_and_the_next_one_works(page: Any, server: Server
     page.locator("#title", has_text=OPENED.format("04")).wait_for()
     click(page, DISC)
     wait_for_masks(page)
+
+
+def test_photos_on_s3_and_a_server_of_them_that_goes_silent(browser: Any, server: Server, s3: S3Server) -> None:
+    photos = Store(f"{s3.bucket('page')}/photos/", Storage(endpoint_url=s3.endpoint_url))
+    for path in sorted((server.folder / "photos").iterdir())[:6]:
+        photos.put(path.name, path.read_bytes())
+    assert server.end() == 0
+    impatient = ["storage.give_up_s=8", "storage.request_timeout_s=3"]
+    server.start(f"storage.endpoint_url={s3.endpoint_url}", *impatient, images=photos.root)
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.set_default_timeout(60_000)
+    page.goto(server.address)
+    page.locator("#title", has_text=OPENED.format("00")).wait_for()
+    assert page.locator("#list [role=option]").count() == 6
+    click(page, DISC)
+    wait_for_masks(page)
+    s3.freeze()
+    try:
+        click(page, (5, 5), button="right")
+        saved(page)
+        page.locator("#list [role=option]").nth(5).click()
+        page.locator("#broken", has_text="05.png").wait_for()
+        assert "object storage failed for 8 s" in page.locator("#broken-text").inner_text()
+    finally:
+        s3.thaw()
+    page.locator("#broken-retry").click()
+    page.locator("#title", has_text=OPENED.format("05")).wait_for()
+    click(page, DISC)
+    wait_for_masks(page)
+    saved(page)
+    page.close()
+    assert server.end() == 0
+    assert [row[:5] for row in rows(server)] == [
+        ("00.png", "1", *DISC, True),
+        ("00.png", "1", 5, 5, False),
+        ("05.png", "1", *DISC, True),
+    ]
 
 
 @pytest.mark.parametrize("mode", ["click", "review", "keys"])

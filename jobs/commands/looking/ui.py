@@ -47,8 +47,8 @@ def ui(
     root = images if "://" in images else str(Path(images).expanduser().resolve())
     document: dict[str, Any] = {"images": root, "clicks": str(clicks), "output": output or "none"}
     document["workers"] = {"gpus": 0, "cpus": 2}
-    if endpoint_url is not None:
-        document["storage"] = {"endpoint_url": endpoint_url}
+    # A run waits for storage for minutes; whoever looks at a page wants to hear of it, and can try again.
+    document["storage"] = {"endpoint_url": endpoint_url, "give_up_s": 10.0, "request_timeout_s": 8.0}
     job = job_of_keys(document, [f"backbone.name={backbone}", *(overrides or [])], "ui")
     if "://" in str(clicks) or clicks.is_dir():
         raise InvalidJob(f"--clicks: found {str(clicks)!r}; allowed: a Parquet file on this machine")

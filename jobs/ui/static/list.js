@@ -69,7 +69,7 @@ export class LongList {
   grow(total) {
     if (total === this.total) return;
     const last = Math.floor(Math.max(0, this.total - 1) / PAGE);
-    if (total > this.total && this.total % PAGE) this.asked.delete(last);
+    if (total > this.total && (this.total % PAGE || !this.total)) this.asked.delete(last); // it was not full, or empty
     this.total = total;
     this.space.style.height = `${total * ROW}px`;
     this.render();
