@@ -22,7 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from m2n2.confidence.built_in import SCORE_VERSION
+from m2n2.confidence.built_in import BUILT_IN_OF
 from pipeline.clicks import ObjectClicks
 from pipeline.config import Job
 from pipeline.describe import describe
@@ -40,7 +40,7 @@ from pipeline.storage.store import Store
 
 UPLOADS_AT_ONCE = 8
 # A run that was begun with an earlier kind of score is finished with it: its masks are the same.
-KNOWN_SCORES = (1, SCORE_VERSION)
+KNOWN_SCORES = (1, *BUILT_IN_OF)
 
 
 class PlanMismatch(ValueError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from m2n2.confidence.built_in import SCORE_VERSION
+from m2n2.confidence.built_in import BUILT_IN_OF
 from m2n2.confidence.calibration import InvalidCalibration, parse_calibration
 from pipeline.config import InvalidJob
 from pipeline.describe import describe
@@ -23,10 +23,10 @@ def read_calibration(address: str, storage: Storage) -> dict[str, Any]:
     except (ValueError, OSError) as error:
         raise InvalidJob(f"calibration: {address}: not readable as JSON: {describe(error)}") from error
     version = document.get("score_version") if isinstance(document, dict) else None
-    if version != SCORE_VERSION:
+    if version not in BUILT_IN_OF:  # those that are made of evidence, all of the same
         raise InvalidJob(
-            f"calibration: {address}: score_version: found {version!r}, allowed: {SCORE_VERSION}; fit it anew with "
-            "`m2n2 calibrate`"
+            f"calibration: {address}: score_version: found {version!r}, allowed: "
+            f"{', '.join(map(str, BUILT_IN_OF))}; fit it anew with `m2n2 calibrate`"
         )
     try:
         return parse_calibration(document).as_plain()

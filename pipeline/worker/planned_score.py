@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from m2n2.confidence.built_in import BUILT_IN
+from m2n2.confidence.built_in import BUILT_IN_OF
 from m2n2.confidence.calibration import parse_calibration
 from m2n2.confidence.evidence import Evidence
 from pipeline.plan import PlanHead, score_version
@@ -12,7 +12,8 @@ from pipeline.plan import PlanHead, score_version
 
 def score_of(plan: PlanHead) -> Callable[[Evidence], float]:
     """Makes a mask's score of its evidence."""
-    if score_version(plan) == 1:
+    version = score_version(plan)
+    if version == 1:
         return lambda evidence: evidence.stability
     calibration = plan.identity["calibration"]
-    return (parse_calibration(calibration) if calibration else BUILT_IN).estimate
+    return (parse_calibration(calibration) if calibration else BUILT_IN_OF[version]).estimate

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from m2n2.confidence.built_in import BUILT_IN, SCORE_VERSION
+from m2n2.confidence.built_in import BUILT_IN, BUILT_IN_OF, SCORE_VERSION
 from m2n2.confidence.evidence import Evidence
 from m2n2.head_version import HEAD_VERSION
 from pipeline.config import Job, parse_job
@@ -221,8 +221,17 @@ def test_a_plan_of_scores_that_this_version_does_not_know_is_refused_in_one_line
     write_plan(other.output_store, "", identity, [], [], 1)
     with pytest.raises(PlanMismatch) as caught:
         find_or_make_plan(other)
-    assert f"made for version {SCORE_VERSION + 1} of scores, this m2n2 knows 1, {SCORE_VERSION}" in str(caught.value)
+    assert f"made for version {SCORE_VERSION + 1} of scores, this m2n2 knows 1, 2, {SCORE_VERSION}" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_was_begun_with_earlier_weights_of_scores_is_finished_with_them(document: dict[str, Any]) -> None:
+    identity = dict(find_or_make_plan(job_of(document)).identity) | {"score_version": 2}
+    other = job_of(document, output=document["output"] + "2")
+    write_plan(other.output_store, "", identity, [], [], 1)
+    middling = Evidence(0.5, 0.5, 0.5, 0.4, 0.5, 0.0, 2)
+    score = score_of(find_or_make_plan(other))(middling)
+    assert score == BUILT_IN_OF[2].estimate(middling) != BUILT_IN.estimate(middling)
 
 
 def test_a_run_never_mixes_two_calibrations(document: dict[str, Any], tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ def test_what_decides_scores_is_read_and_nothing_else(tmp_path: Path) -> None:
     [
         (None, "there is no such file; `m2n2 calibrate` writes one"),
         ("{", "not readable as JSON"),
-        ("[]", f"score_version: found None, allowed: {SCORE_VERSION}"),
-        (json.dumps({**GOOD, "score_version": 1}), f"score_version: found 1, allowed: {SCORE_VERSION}; fit it anew"),
+        ("[]", f"score_version: found None, allowed: 2, {SCORE_VERSION}"),
+        (json.dumps({**GOOD, "score_version": 1}), f"score_version: found 1, allowed: 2, {SCORE_VERSION}; fit it anew"),
         (json.dumps({**GOOD, "weights": {}}), "weights: found none; allowed: consensus"),
     ],
 )
