@@ -21,6 +21,7 @@ import pyarrow as pa
 from pipeline.export.decisions import Decision, Verdict, mask_digest, read_decisions, write_decisions
 from pipeline.library.index import open_database
 from pipeline.page.append_log import AppendLog, Record
+from pipeline.page.name_set import NameSet
 from pipeline.page.page_object import Click, InvalidChange
 from pipeline.review.queue import ReviewQueue
 from pipeline.review.source import Source, open_source
@@ -74,7 +75,7 @@ class ReviewDesk:
         for decision in self._pending:
             self._decisions.add(decision)
         self.total = int(self._queue.select("SELECT count(*) AS n FROM queue")[0]["n"])
-        self.doubtful = {row["image"] for row in self._queue.select("SELECT image FROM queue WHERE len(reasons) > 0")}
+        self.doubtful = NameSet(self._queue.doubtful())
         self.send()
 
     def rows(self, start: int, limit: int) -> list[dict[str, Any]]:

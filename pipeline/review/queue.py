@@ -126,6 +126,11 @@ class ReviewQueue:
         query = f"SELECT {columns}, pick FROM queue {kind} (SELECT rank, pick FROM picks) USING (rank) ORDER BY rank"
         return stream(self._database.cursor(), query)
 
+    def doubtful(self) -> Iterator[str]:
+        """The image of every object that there is a reason to look at, one after the other."""
+        for row in stream(self._database.cursor(), "SELECT image FROM queue WHERE len(reasons) > 0"):
+            yield row["image"]
+
     def select(self, query: str) -> list[dict[str, Any]]:
         """The rows of a query over the table `queue`: QUEUE but for `pick`, with the first `reason` of each object."""
         return list(stream(self._database.cursor(), query))
