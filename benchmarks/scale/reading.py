@@ -76,9 +76,11 @@ def _measured(arguments: list[str], module: str = "jobs.cli") -> dict[str, Any]:
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, f"{arguments}: exit code {process.returncode}"
-    return {
+    figures = {
         "seconds": round(os.times().elapsed - started, 1),
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
         "peak_mb": usage.ru_maxrss * 1024 // 1_000_000,
         "load": round(os.getloadavg()[0], 1),
     }
+    sys.stderr.write(f"{arguments[0]}: {figures}\n")  # what comes after it may take hours
+    return figures

@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.config import InvalidJob
 from pipeline.interventions import record
 from pipeline.library.index import Index
 from pipeline.library.lease import Lease, store_time, take_lease
@@ -39,11 +40,13 @@ def compact(library: Store, reason: str, dry_run: bool = False) -> Folded:
     """Fold the index files of all nights into one, and their files of identifiers; nothing is removed.
 
     Raises:
+        InvalidJob: no library is there.
         LeaseHeld: a driver works on the library.
         LeaseLost: another one took over; nothing is changed.
     """
-    if dry_run or not _to_fold(read_state(library)).index:
-        return _to_fold(read_state(library))
+    state = _state(library)
+    if dry_run or not _to_fold(state).index:
+        return _to_fold(state)
     with take_lease(library, LEASE_S, on_lost=lambda: None, allow_replacing=True) as lease:
         folded = _to_fold(lease.state)
         if folded.index:
@@ -62,10 +65,12 @@ def collect(library: Store, older_than: timedelta, reason: str, dry_run: bool = 
         The files that are removed, or with `dry_run` would be.
 
     Raises:
+        InvalidJob: no library is there.
         LeaseHeld: a driver works on the library.
     """
+    state = _state(library)
     if dry_run:
-        return _unreferenced(library, read_state(library), store_time(library) - older_than)
+        return _unreferenced(library, state, store_time(library) - older_than)
     with take_lease(library, LEASE_S, on_lost=lambda: None, allow_replacing=True) as lease:
         found = _unreferenced(library, lease.state, store_time(library) - older_than)
         if found:
@@ -73,6 +78,13 @@ def collect(library: Store, older_than: timedelta, reason: str, dry_run: bool = 
         for entry in found:
             library.remove(entry.key)
     return found
+
+
+def _state(library: Store) -> State:
+    state = read_state(library)
+    if not state.number:
+        raise InvalidJob(f"{library.url('')}: no library is here; expected ledger/ below it")
+    return state
 
 
 def _to_fold(state: State) -> Folded:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
+import numpy as np
+
 from pipeline.frozen_parts import AttemptParts, FrozenParts, LabelledImage, Peekable, check_against_plan
 from pipeline.manifests.manifest import COLUMNS, block_of, manifest_key, present, read_manifest, row_of
 from pipeline.parts import Row, read_part
@@ -46,7 +48,7 @@ def count_objects(parts: FrozenParts, against_plan: bool = False) -> Counted:
         if len(shown := examples.setdefault(reason, [])) < EXAMPLES:
             shown.append(row["error"]["message"])
     first = parts.attempts[0]
-    objects = sum(first.plan.shards[shard].objects for shard in first.sizes)
+    objects = int(first.plan.shards.objects_s[np.fromiter(first.sizes, np.int64)].sum(dtype=np.int64))
     return Counted(objects, dict(failed.most_common()), examples)
 
 

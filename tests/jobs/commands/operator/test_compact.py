@@ -139,6 +139,15 @@ def test_what_it_would_do_is_said_and_what_it_did_is_recorded(
     assert main(["library", "compact", library.root, "--gc", "--older-than", "0"]) == 2
 
 
+@pytest.mark.parametrize("options", [[], ["--gc"], ["--dry-run"]])
+def test_a_place_without_a_library_is_said(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["library", "compact", str(tmp_path / "typo"), *options]) == 2
+    assert "no library is here; expected ledger/ below it" in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()
+
+
 def test_a_library_that_a_night_works_on_is_left_alone(disk_site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     three_nights(disk_site)
     with take_lease(disk_site.library, 3600, lambda: None):
