@@ -5,8 +5,9 @@
 
 Needs m2n2 with its backbones (torch, diffusers, numba) and a checkout of this folder, nothing else: no weights, no
 network. Every stage is run in float32 and float16, by torch's forms and by the Triton kernels; the best of `--repeats`
-counts. Bytes and FLOPs are those of m2n2/kernels/gpu/traffic.py. Parts that would begin after `--limit-s` are left out.
-Random weights attend to everything alike, so a chain would end at once: its row is 60 steps, whatever they reach.
+counts, and images a second are those of a worker, everything beside everything. Bytes and FLOPs are those of
+m2n2/kernels/gpu/traffic.py. Parts that would begin after `--limit-s` are left out. Random weights attend to everything
+alike, so a chain would end at once: its row is 60 steps, whatever they reach.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from safetensors.torch import save_file
 from m2n2 import Prompt, Scene, Settings
 from m2n2.backbones.arguments import torch_dtype
 from m2n2.backbones.head_mean import add_head_mean
+from m2n2.backbones.reading import NetworkInput, Reader
 from m2n2.backbones.stable_diffusion import StableDiffusion
 from m2n2.full_size import working_image, working_pixels
 from m2n2.kernels.gpu.choice import Choice
@@ -46,6 +48,7 @@ from m2n2.upsampling import Offsets, weighted_means
 from m2n2.warm_up import warm_up
 
 CHAIN_STEPS = 60
+DECODERS = 4
 
 Result = TypeVar("Result")
 
@@ -276,20 +279,31 @@ def against_the_cpu(
 
 
 def images_a_second(backbone: StableDiffusion, size: Size, settings: Settings) -> float:
-    """Decoding ahead, network and chain, and refinement behind, all at once; the first image is not counted."""
+    """As a worker does it, all at once; the first image is not counted.
+
+    Images are decoded and resized ahead, and the next one is on its way to the device; masks are made behind it.
+    """
     buffer = io.BytesIO()
     Image.fromarray(photo(size)).save(buffer, "JPEG", quality=95)
     prompts = objects(size)
     points = [point for prompt in prompts for point in prompt.points]
+    reader = Reader(backbone, settings)
 
-    def decode(_: int) -> np.ndarray:
-        return np.array(Image.open(io.BytesIO(buffer.getvalue())).convert("RGB"))
+    def decode(_: int) -> tuple[np.ndarray, np.ndarray]:
+        image = np.array(Image.open(io.BytesIO(buffer.getvalue())).convert("RGB"))
+        return image, reader.resized(image)
 
-    with ThreadPoolExecutor(2) as decoders, ThreadPoolExecutor(os.cpu_count()) as refiners:
+    with ThreadPoolExecutor(DECODERS) as decoders, ThreadPoolExecutor(os.cpu_count()) as refiners:
         behind = []
         start = time.perf_counter()
-        for index, image in enumerate(decoders.map(decode, range(size.images + 1))):
-            scene = Scene(image, backbone.attention(image), settings, overwrite_attention=True)
+        sent = ((image, reader.begin([resized])) for image, resized in decoders.map(decode, range(size.images + 1)))
+        ahead: tuple[np.ndarray, NetworkInput] | None = next(sent)
+        for index in range(size.images + 1):
+            assert ahead is not None, "one was sent for every image"
+            (image, this), ahead = ahead, next(sent, None)
+            [attention] = reader.read(this)
+            scene = Scene(image, attention, settings, overwrite_attention=True)
+            del attention  # the scene's, to be freed with its operator
             scene.advance(points)
             scene.release_operator()
             behind.append(refiners.submit(scene.segment, prompts))
