@@ -56,7 +56,12 @@ Address = Annotated[str, AfterValidator(_no_credentials), AfterValidator(_reacha
 
 
 class Backbone(BaseModel):
-    """Where attention comes from; see docs/backbones.md."""
+    """Where attention comes from; see docs/backbones.md.
+
+    Attributes:
+        batch: images that may share a call of the network, where they come out as they do alone; "auto": as many as
+            the device's memory allows.
+    """
 
     model_config = STRICT
 
@@ -66,6 +71,7 @@ class Backbone(BaseModel):
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     grid: Annotated[int, Field(ge=2, le=512)] | None = None
+    batch: Annotated[int, Field(ge=1, le=32)] | Literal["auto"] = 1
     options: dict[str, Any] = Field(default_factory=dict)
 
 

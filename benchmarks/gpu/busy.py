@@ -36,6 +36,7 @@ from pipeline.worker.device_line import DeviceLine, Stage
 from pipeline.worker.prefetch import Fetched, Prefetch
 
 BUSY = 0.95
+SETTLING = 4  # images before the measure begins: masks of as many may be unfinished when it ends
 GRID, SIDE = 12, 64  # of the photos that are really labelled
 PLAN = PlanHead("", "", {"score_version": 2, "calibration": None}, ("clicks.parquet",), "")
 
@@ -67,7 +68,8 @@ class Busy:
     """What came of it.
 
     Attributes:
-        share: of the time from the first image on the device to the last one's network, that the device was busy.
+        share: of the time from an early image's network to the last one's, when the line is full, that the device was
+            busy.
         images_per_s: in that time.
         waited_s: that the device waited for an image or for masks, by the stage that is slow.
         core_s: seconds of cores an image, by stage.
@@ -146,8 +148,9 @@ class _SimulatedLine:
         self.pool = ThreadPoolExecutor(cores)  # the worker's pool for its kernels
         self.ready_s: dict[int, float] = {}  # when an image was resized, by the array's identity
         self._waited_s: Counter[str] = Counter()
+        self._before = 0  # images
         self._began_s = self._ended_s = 0.0
-        self._busy_s = 0.0
+        self._busy_s = self._busy_before_s = 0.0
 
     @contextmanager
     def around(self, stage: Stage, images: Sequence[Fetched]) -> Iterator[None]:
@@ -166,8 +169,11 @@ class _SimulatedLine:
 
     def _note_wait(self, image: Fetched) -> None:
         now_s = self.clock.now_s()
-        if not self._began_s:
-            self._began_s = self._ended_s = now_s
+        if self._before == SETTLING:
+            self._began_s = self._ended_s
+            self._busy_before_s = self._busy_s
+            self._waited_s.clear()
+        self._before += 1
         ready_s = self.ready_s[id(image.resized)]
         of_images = min(max(0.0, ready_s - self._ended_s), now_s - self._ended_s)
         slowest = {"fetch": self.costs.fetch_s, "decode": self.costs.decode_s, "resize": self.costs.resize_s}
@@ -178,7 +184,8 @@ class _SimulatedLine:
         """When all is done."""
         took_s = self._ended_s - self._began_s
         core_s = {stage: seconds / images for stage, seconds in self.machine.core_s.items()}
-        return Busy(self._busy_s / took_s, images / took_s, dict(self._waited_s), core_s)
+        busy_s = self._busy_s - self._busy_before_s
+        return Busy(busy_s / took_s, (images - SETTLING) / took_s, dict(self._waited_s), core_s)
 
 
 class _SimulatedReader(Reader):

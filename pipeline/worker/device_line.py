@@ -6,6 +6,7 @@ decoded, resized and on their way to the device.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -20,6 +21,7 @@ from pipeline.config import Job
 from pipeline.parts import Row, Size
 from pipeline.plan import PlanHead
 from pipeline.worker.clicks_on_image import placed_on
+from pipeline.worker.device import is_out_of_device_memory
 from pipeline.worker.planned_score import score_of
 from pipeline.worker.prefetch import Fetched, Prefetch
 from pipeline.worker.refinement import Refinement, segment_failure
@@ -28,10 +30,13 @@ if TYPE_CHECKING:
     import torch
 
     from m2n2 import Scene
+    from m2n2.backbones.batches import Batches
     from m2n2.backbones.reading import NetworkInput, Reader
 
 Stage = Literal["device", "masks"]
 Around = Callable[[Stage, Sequence[Fetched]], AbstractContextManager[None]]
+
+log = logging.getLogger("m2n2.labeler")
 
 
 @dataclass(frozen=True)
@@ -44,10 +49,26 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class _Call:
-    """Images that go through the network together."""
+class _Image:
+    fetched: Fetched
+    refinement: Refinement
 
-    images: list[tuple[Fetched, Refinement]]
+    @property
+    def needs_device(self) -> bool:
+        """Whether there is an image, and something in it to segment."""
+        return self.fetched.resized is not None and bool(self.refinement.prompts)
+
+    @property
+    def resized(self) -> np.ndarray:
+        assert self.fetched.resized is not None, "asked of images that need the device"
+        return self.fetched.resized
+
+
+@dataclass(frozen=True)
+class _Call:
+    """Images that go through the network together; none of those that need no device."""
+
+    images: Sequence[_Image]
     sent: NetworkInput | None
 
 
@@ -59,11 +80,21 @@ class DeviceLine:
         reader: the job's backbone.
         refiners: threads that make masks.
         unfinished: images whose masks may be missing while the next one has the device.
+        batches: which images may share a call of the network; None: none.
     """
 
-    def __init__(self, job: Job, plan: PlanHead, reader: Reader, refiners: ThreadPoolExecutor, unfinished: int) -> None:
+    def __init__(
+        self,
+        job: Job,
+        plan: PlanHead,
+        reader: Reader,
+        refiners: ThreadPoolExecutor,
+        unfinished: int,
+        batches: Batches | None = None,
+    ) -> None:
         self._job, self._plan, self._reader = job, plan, reader
         self._refiners, self._unfinished = refiners, unfinished
+        self._batches = batches
 
     def label(
         self, prefetch: Prefetch, device: AbstractContextManager[None], around: Around
@@ -82,23 +113,33 @@ class DeviceLine:
         with device:
             for call in self._calls(prefetch):
                 self._through_device(call, around)
-                for fetched, refinement in call.images:
-                    refining.add(self._refiners.submit(self._refined, fetched, refinement, around))
+                for image in call.images:
+                    refining.add(self._refiners.submit(self._refined, image, around))
                     yield from _done(refining, self._unfinished)
         yield from _done(refining, 0)
 
     def _calls(self, prefetch: Prefetch) -> Iterator[_Call]:
         """Each with the next one on its way to the device, where that is ready."""
         waiting: deque[_Call] = deque()
-        while waiting or (fetched := prefetch.next_ones(1)):
-            call = waiting.popleft() if waiting else self._sent(fetched)
-            waiting.extend(self._sent([each]) for each in prefetch.ready_ones(1 - len(waiting)))
+        while waiting or (fetched := prefetch.next_ones(self._at_once())):
+            waiting.extend(() if waiting else self._sent(fetched))
+            call = waiting.popleft()
+            if not waiting:
+                waiting.extend(self._sent(prefetch.ready_ones(self._at_once())))
             yield call
 
-    def _sent(self, fetched: list[Fetched]) -> _Call:
-        images = [(each, self._placed(each)) for each in fetched]
-        resized = [each.resized for each, refinement in images if refinement.prompts and each.resized is not None]
-        return _Call(images, self._reader.begin(resized) if resized else None)
+    def _at_once(self) -> int:
+        return self._batches.largest if self._batches else 1
+
+    def _sent(self, fetched: Sequence[Fetched]) -> Iterator[_Call]:
+        images = [_Image(each, self._placed(each)) for each in fetched]
+        yield from (_Call([image], None) for image in images if not image.needs_device)
+        seen = [image for image in images if image.needs_device]
+        alone = ([index] for index in range(len(seen)))
+        groups = self._batches.together([image.resized for image in seen]) if self._batches else alone
+        for group in groups:
+            together = [seen[index] for index in group]
+            yield _Call(together, self._reader.begin([image.resized for image in together]))
 
     def _placed(self, fetched: Fetched) -> Refinement:
         """The image's objects with their clicks in its pixels."""
@@ -117,33 +158,45 @@ class DeviceLine:
     def _through_device(self, call: _Call, around: Around) -> None:
         """Make the scenes; what is left to do then needs the CPU, and of the device the upsampling only."""
         began = time.monotonic()
-        with around("device", [fetched for fetched, _ in call.images]):
+        with around("device", [image.fetched for image in call.images]):
             if call.sent is not None:
                 self._make_scenes(call.images, call.sent)
-        for _, refinement in call.images:
-            refinement.device_s = (time.monotonic() - began) / len(call.images)
+        for image in call.images:
+            image.refinement.device_s = (time.monotonic() - began) / len(call.images)
 
-    def _make_scenes(self, images: list[tuple[Fetched, Refinement]], sent: NetworkInput) -> None:
-        [(fetched, refinement)] = images
+    def _make_scenes(self, images: Sequence[_Image], sent: NetworkInput) -> None:
+        attentions: Sequence[torch.Tensor] = ()
         try:
-            assert fetched.pixels is not None, "it was sent"
-            [attention] = self._reader.read(sent)
-            refinement.scene = self._scene(fetched.pixels, attention, refinement)
+            attentions = self._reader.read(sent)
         except Exception as error:
-            refinement.fail_all(segment_failure(error))
+            if len(images) == 1:
+                images[0].refinement.fail_all(segment_failure(error))
+            elif is_out_of_device_memory(error):
+                log.warning("%d images were too many for the device's memory: from now on each goes alone", len(images))
+                self._batches = None
+        if len(images) > len(attentions) and len(images) > 1:
+            for image in images:  # whoever is to blame fails alone
+                self._make_scenes([image], self._reader.begin([image.resized]))
+            return
+        for image, attention in zip(images, attentions, strict=False):
+            try:
+                image.refinement.scene = self._scene(image, attention)
+            except Exception as error:
+                image.refinement.fail_all(segment_failure(error))
 
-    def _scene(self, pixels: np.ndarray, attention: torch.Tensor, refinement: Refinement) -> Scene:
+    def _scene(self, image: _Image, attention: torch.Tensor) -> Scene:
         from m2n2 import Scene
 
+        assert image.fetched.pixels is not None, "it has been resized"
         settings, score = self._job.settings, score_of(self._plan)
-        scene = Scene(pixels, attention, settings, overwrite_attention=True, score=score)
-        scene.advance([point for prompt in refinement.prompts for point in prompt.points])
+        scene = Scene(image.fetched.pixels, attention, settings, overwrite_attention=True, score=score)
+        scene.advance([point for prompt in image.refinement.prompts for point in prompt.points])
         scene.release_operator()
         return scene
 
-    def _refined(self, fetched: Fetched, refinement: Refinement, around: Around) -> Labelled:
-        with around("masks", [fetched]):
-            return Labelled(fetched, refinement.rows(), refinement.device_s)
+    def _refined(self, image: _Image, around: Around) -> Labelled:
+        with around("masks", [image.fetched]):
+            return Labelled(image.fetched, image.refinement.rows(), image.refinement.device_s)
 
 
 def _done(refining: set[Future[Labelled]], unfinished: int) -> Iterator[Labelled]:

@@ -34,6 +34,7 @@ from pipeline.worker.prefetch import Fetched, Prefetch
 from pipeline.worker.work import WorkUnderWay, image_size
 
 if TYPE_CHECKING:
+    from m2n2.backbones.batches import Batches
     from m2n2.backbones.reading import Reader
 
 REFINED_AT_ONCE = 2
@@ -91,10 +92,26 @@ class Labeler:
 
         backbone = load_model(self._job)
         self._reader = Reader(backbone, self._job.settings)
-        self._line = DeviceLine(self._job, self._plan, self._reader, self._refiners, REFINED_AT_ONCE)
+        batches = self._batches()
+        self._line = DeviceLine(self._job, self._plan, self._reader, self._refiners, REFINED_AT_ONCE, batches)
         self._metrics = WorkerMetrics()
         warm_up(self._job.settings)  # in the first image's time it would count as that image's
         return asdict(check_backbone(backbone, self._job.backbone.dtype))
+
+    def _batches(self) -> Batches | None:
+        """Which images may share a call of the network; says so where that is not what the job asks for."""
+        asked = self._job.backbone.batch
+        if asked == 1:
+            return None
+        from m2n2.backbones.batches import ASKED, find_batches, memory_of
+
+        device = self._reader.backbone.device
+        found = find_batches(self._reader, None if asked == "auto" else asked, memory_of(device))
+        level = logging.INFO if found.reason == ASKED else logging.WARNING
+        log.log(
+            level, "backbone.batch %s: %d images a call on %s, no more: %s", asked, found.largest, device, found.reason
+        )
+        return found
 
     @ray.method(concurrency_group="device")
     def label(self, task: Task, shard: Shard) -> TaskReport:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from m2n2.backbones.batches import Batches, find_batches
 from m2n2.backbones.colour import Colour
 from m2n2.backbones.reading import NetworkInput, Reader
 from m2n2.settings import Settings
@@ -25,7 +26,7 @@ from pipeline.worker.prefetch import Fetched, Prefetch
 from tests.pipeline.make_data import click_rows, encode, picture
 
 PLAN = PlanHead("", "", {"score_version": 2, "calibration": None}, ("clicks.parquet",), "")
-IMAGES = 5
+IMAGES = 7
 PATIENCE_S = 60.0  # of a test that would otherwise hang for ever; nothing takes as long
 
 
@@ -76,9 +77,16 @@ def nothing(stage: Stage, images: Sequence[Fetched]) -> AbstractContextManager[N
     return nullcontext()
 
 
-def label(job: Job, reader: Reader, refiners: int = 2, around: Any = nothing, device: Any = None) -> list[Row]:
+def label(
+    job: Job,
+    reader: Reader,
+    refiners: int = 2,
+    around: Any = nothing,
+    device: Any = None,
+    batches: Batches | None = None,
+) -> list[Row]:
     with ThreadPoolExecutor(refiners) as pool, ready(shard(job), job, reader) as prefetch:
-        line = DeviceLine(job, PLAN, reader, pool, refiners)
+        line = DeviceLine(job, PLAN, reader, pool, refiners, batches)
         done = list(line.label(prefetch, device or nullcontext(), around))
     assert sorted(each.fetched.clicks.image for each in done) == [f"{number}.png" for number in range(IMAGES)]
     return sorted((row for each in done for row in each.rows), key=lambda row: (row["image"], row["object"]))
@@ -189,3 +197,42 @@ def test_an_image_that_the_network_cannot_do_fails_alone(job: Job) -> None:
 
     rows = label(job, Reader(Refuses(), Settings()))
     assert {row["image"] for row in rows if "error" in row} == {"1.png"}
+
+
+class Counted(Colour):
+    """Colour, which notes how many images each call has, and may not be able to do them."""
+
+    def __init__(self, fault: Exception | None = None) -> None:
+        super().__init__(grid=12)
+        self.calls, self.fault = list[int](), fault
+
+    def attention_of(self, pixels: torch.Tensor) -> torch.Tensor:
+        self.calls.append(len(pixels))
+        if self.fault is not None and len(pixels) > 1:
+            raise self.fault
+        return super().attention_of(pixels)
+
+
+def test_images_that_share_a_call_get_the_rows_that_they_get_alone(job: Job) -> None:
+    network = Counted()
+    reader = Reader(network, Settings())
+    batches = find_batches(reader, 4)
+    network.calls.clear()
+    rows = label(job, reader, batches=batches)
+    assert network.calls == [4, 2, 1]
+    assert without_seconds(rows) == without_seconds(label(job, Reader(Colour(grid=12), Settings())))
+
+
+@pytest.mark.parametrize(
+    ("fault", "calls"),
+    [
+        (RuntimeError("one of them is too much"), [*[2, 1, 1] * 3, 1]),
+        (torch.OutOfMemoryError("CUDA out of memory"), [*[2, 1, 1] * 2, 1, 1, 1]),  # two pairs were on their way
+    ],
+    ids=["an image's fault", "memory"],
+)
+def test_a_call_that_fails_is_made_image_by_image(job: Job, fault: Exception, calls: list[int]) -> None:
+    network = Counted(fault)
+    rows = label(job, Reader(network, Settings()), batches=Batches((1, 2), (12, 12, 3)))
+    assert network.calls == calls
+    assert without_seconds(rows) == without_seconds(label(job, Reader(Colour(grid=12), Settings())))
