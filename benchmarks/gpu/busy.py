@@ -146,7 +146,8 @@ class _SimulatedLine:
     def __init__(self, clock: Clock, machine: Machine, costs: Costs, cores: int) -> None:
         self.clock, self.machine, self.costs = clock, machine, costs
         self.pool = ThreadPoolExecutor(cores)  # the worker's pool for its kernels
-        self.ready_s: dict[int, float] = {}  # when an image was resized, by the array's identity
+        # When an image was resized, and how long it stood waiting for a core, by the array's identity.
+        self.ready: dict[int, tuple[float, float]] = {}
         self._waited_s: Counter[str] = Counter()
         self._before = 0  # images
         self._began_s = self._ended_s = 0.0
@@ -174,10 +175,11 @@ class _SimulatedLine:
             self._busy_before_s = self._busy_s
             self._waited_s.clear()
         self._before += 1
-        ready_s = self.ready_s[id(image.resized)]
+        ready_s, without_core_s = self.ready[id(image.resized)]
         of_images = min(max(0.0, ready_s - self._ended_s), now_s - self._ended_s)
-        slowest = {"fetch": self.costs.fetch_s, "decode": self.costs.decode_s, "resize": self.costs.resize_s}
-        self._waited_s[max(slowest, key=lambda stage: slowest[stage])] += of_images
+        own_s = {"fetch": self.costs.fetch_s, "decode": self.costs.decode_s, "resize": self.costs.resize_s}
+        slow = self.machine.core_s if without_core_s > sum(own_s.values()) else own_s  # who has the cores, or itself
+        self._waited_s[max(slow, key=lambda stage: slow[stage])] += of_images
         self._waited_s["masks"] += now_s - self._ended_s - of_images
 
     def found(self, images: int) -> Busy:
@@ -197,12 +199,14 @@ class _SimulatedReader(Reader):
 
     def resized(self, image: np.ndarray) -> np.ndarray:
         """As any reader's, in the thread that fetched the image."""
-        costs, machine = self._line.costs, self._line.machine
-        self._line.clock.sleep(costs.fetch_s)
+        costs, machine, clock = self._line.costs, self._line.machine, self._line.clock
+        began_s = clock.now_s()
+        clock.sleep(costs.fetch_s)
         machine.work("decode", costs.decode_s)
         machine.work("resize", costs.resize_s)
         resized = super().resized(image)
-        self._line.ready_s[id(resized)] = self._line.clock.now_s()
+        without_core_s = clock.now_s() - began_s - costs.fetch_s - costs.decode_s - costs.resize_s
+        self._line.ready[id(resized)] = clock.now_s(), without_core_s
         return resized
 
 

@@ -31,7 +31,7 @@ def test_three_keys_make_a_job_and_overrides_change_any_key(tmp_path: Path) -> N
     ("text", "override", "message"),
     [
         ("imagse: x\n", None, "job.yaml: imagse: unknown key; allowed here: allow_images_outside_root, backbone"),
-        ("backbone: {nam: x}\n", None, "backbone.nam: unknown key; allowed here: device, dtype, grid, name"),
+        ("backbone: {nam: x}\n", None, "backbone.nam: unknown key; allowed here: batch, device, dtype, grid, name"),
         ("settings: {temprature: 1}\n", None, "settings.temprature: unknown key; allowed here: affinity, box_margin, "),
         ("storage: {key: abc}\n", None, "storage.key: unknown key; allowed here: anonymous, endpoint_url"),
         ("workers: {count: 0}\n", None, "workers.count: found 0; Input should be greater than or equal to 1"),
