@@ -44,8 +44,10 @@ def main() -> None:
     parser.add_argument("--grids", type=int, nargs="+", default=[64, 32])
     parser.add_argument("--weights", default="dinov2-small")
     parser.add_argument("--limit", type=int, help="take the first photos of each set only")
+    parser.add_argument("--table", action="store_true", help="only the table of what the file holds so far")
     options = parser.parse_args()
-    gather(options)
+    if not options.table:
+        gather(options)
     print_table([json.loads(line) for line in options.to.open()], options.grids)
 
 
@@ -90,6 +92,8 @@ def print_table(rows: list[Row], grids: list[int]) -> None:
     for grid in grids:
         for sets in (*((name,) for name in SETS), SETS):
             ofs = [row for row in rows if row["grid"] == grid and row["set"] in sets]
+            if not ofs:
+                continue
             full = by_object(ofs, FULL)
             for each in (*PIXELS_A_CELL, FULL):
                 ious = by_object(ofs, each)
