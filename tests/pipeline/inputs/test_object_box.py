@@ -13,9 +13,9 @@ from pipeline.clicks import BOX, InvalidClicks
 from pipeline.inputs.click_files import find_click_files
 from pipeline.inputs.click_table import ClickTable
 from pipeline.parts import Size
-from pipeline.plan import BOX as PLANNED_BOX
 from pipeline.plan import read_shard, write_plan
 from pipeline.provenance import clicks_digest
+from pipeline.shards.shard_file import BOX as PLANNED_BOX
 from pipeline.shards.shard_file import ImageClicks
 from pipeline.storage.parquet import read_parquet
 from pipeline.storage.store import Store
