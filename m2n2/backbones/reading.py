@@ -45,15 +45,19 @@ class NetworkInput:
 class Reader:
     """`read_image` in steps, so that only the network keeps the device: resize and upload go ahead of it.
 
-    A backbone of somebody's own that knows no halves is given the image, and nothing goes ahead.
+    A backbone of somebody's own that knows no halves is given the image, and nothing goes ahead. So is one that
+    inherits halves and has an `attention` or `keys` of its own, or that would be left out.
     """
 
     def __init__(self, backbone: Backbone, settings: Settings) -> None:
         self.backbone, self._settings = backbone, settings
         self._halved: HalvedBackbone | None = None
-        if settings.affinity == "attention" and isinstance(backbone, HalvedBackbone):
+        reads = settings.affinity
+        if not _is_made_of_halves(backbone, reads):
+            return
+        if reads == "attention" and isinstance(backbone, HalvedBackbone):
             self._halved, self._network = backbone, backbone.attention_of
-        elif settings.affinity == "keys" and isinstance(backbone, HalvedKeyBackbone):
+        elif reads == "keys" and isinstance(backbone, HalvedKeyBackbone):
             self._halved, self._network = backbone, partial(backbone.keys_of, layers=settings.key_layers)
 
     @property
@@ -76,3 +80,12 @@ class Reader:
         if sent.upload is None:
             return [read_image(self.backbone, image, self._settings) for image in sent.images]
         return self._network(sent.upload.tensor()).unbind()
+
+
+def _is_made_of_halves(backbone: Backbone, name: str) -> bool:
+    """Whether no class below the one with the halves has a method `name` of its own, nor the object itself."""
+    half = f"{name}_of"
+    for defined in (getattr(backbone, "__dict__", {}), *map(vars, type(backbone).__mro__)):
+        if name in defined or half in defined:
+            return half in defined
+    return False
