@@ -33,14 +33,12 @@ READ_S = 600
 
 
 OURS = Environment("m2n2's own", ())  # what m2n2 itself requires is tried where it is
+COCO_TOOLS = Environment("coco", ("pycocotools", "pillow", "faster-coco-eval", "supervision", "kwcoco"))
 LIGHT = Environment(
     "light",
     (
         "pycocotools",
         "pillow",
-        "faster-coco-eval",
-        "supervision",
-        "kwcoco",
         "datasets",
         "cvat-sdk[masks]",
         "labelformat",
@@ -66,7 +64,7 @@ TORCH = Environment(
     ),
 )
 FIFTYONE = Environment("fiftyone", ("fiftyone", "pycocotools"))
-FAST = (OURS, LIGHT)
+FAST = (OURS, COCO_TOOLS, LIGHT)
 
 
 @dataclass(frozen=True)
@@ -100,10 +98,10 @@ IMPORTERS = [
         "disjoint",
     ),
     Importer("transformers, Mask2Former", "transformers", "mask2former", "png --with-images", OURS, "disjoint"),
-    Importer("faster-coco-eval", "faster-coco-eval", "faster_coco_eval", "coco", LIGHT),
-    Importer("kwcoco", "kwcoco", "kwcoco", "coco", LIGHT),
-    Importer("supervision", "supervision", "supervision", "coco --with-images", LIGHT),
-    Importer("supervision, YOLO", "supervision", "supervision_yolo", "yolo-seg --with-images", LIGHT, "parts"),
+    Importer("faster-coco-eval", "faster-coco-eval", "faster_coco_eval", "coco", COCO_TOOLS),
+    Importer("kwcoco", "kwcoco", "kwcoco", "coco", COCO_TOOLS),
+    Importer("supervision", "supervision", "supervision", "coco --with-images", COCO_TOOLS),
+    Importer("supervision, YOLO", "supervision", "supervision_yolo", "yolo-seg --with-images", COCO_TOOLS, "parts"),
     Importer("Hugging Face imagefolder", "datasets", "datasets", "hf --with-images", LIGHT),
     Importer("Hugging Face Parquet", "datasets", "datasets_parquet", "hf --parquet --with-images", LIGHT),
     Importer("Label Studio SDK", "label-studio-sdk", "label_studio", "labelstudio --with-images", LIGHT),
@@ -127,7 +125,7 @@ IMPORTERS = [
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--environments", type=Path, default=Path(".importers"), help="where they are kept")
-    parser.add_argument("--fast", action="store_true", help="only tools that come without PyTorch: what CI runs")
+    parser.add_argument("--fast", action="store_true", help="only tools that are quick to set up: what CI runs")
     parser.add_argument("tools", nargs="*", help="only these, by name; the page is written only of all tools")
     options = parser.parse_args()
     began = time.monotonic()
