@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ import torch
 from benchmarks.head.case import make_attention, make_image, spread_points, warm_up
 from benchmarks.head.company import measure_company
 from benchmarks.head.cores import measure_cores
+from benchmarks.head.timing import least
 from m2n2 import Prompt, Scene
 from m2n2.flood_fill import flood_fill
 from m2n2.kernels.bounded_cache import BoundedCache
@@ -104,7 +105,7 @@ def in_child(options: Sequence[str], fresh_cache: bool = False, **case: Any) -> 
 
 def measure(arguments: argparse.Namespace, grid: int, megapixels: float, clicks: list[int]) -> dict[str, Any]:
     """All stages for one grid and image size, and what the very first call took beyond a second one."""
-    first_call = timed(warm_up, 1) - timed(warm_up, 1)
+    first_call = least(warm_up, 1) - least(warm_up, 1)
     image = make_image(arguments.image, megapixels)
     operator_seconds = float("inf")
     for _ in range(arguments.repeats):
@@ -149,11 +150,11 @@ def measure_clicks(scene: Scene, count: int, repeats: int) -> dict[str, Any]:
 
     scene.advance(points)
     return {
-        "chain": timed(lambda: point_maps(starts, settings), repeats),
-        "upsampling": timed(lambda: upsample(maps, small, settings), repeats),
-        "flood fill": timed(lambda: run_parallel(flood, jobs), repeats),
-        "thresholds": timed(lambda: run_parallel(find_candidates, flooded), repeats),
-        "segment": timed(segment, repeats),
+        "chain": least(lambda: point_maps(starts, settings), repeats),
+        "upsampling": least(lambda: upsample(maps, small, settings), repeats),
+        "flood fill": least(lambda: run_parallel(flood, jobs), repeats),
+        "thresholds": least(lambda: run_parallel(find_candidates, flooded), repeats),
+        "segment": least(segment, repeats),
         "peak GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
     }
 
@@ -161,15 +162,6 @@ def measure_clicks(scene: Scene, count: int, repeats: int) -> dict[str, Any]:
 def flood(job: tuple[np.ndarray, int, int]) -> np.ndarray:
     flooded: np.ndarray = flood_fill(*job)
     return flooded
-
-
-def timed(work: Callable[[], Any], repeats: int) -> float:
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        best = min(best, time.perf_counter() - start)
-    return best
 
 
 def compared_with_bars(rows: list[dict[str, Any]], compile_seconds: float, with_memory: bool) -> list[dict[str, Any]]:

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import io
 import os
-import time
-from collections.abc import Callable
 from functools import partial
-from typing import Any
+from time import process_time
 from unittest.mock import patch
 
 import numpy as np
 from PIL import Image
 
 from benchmarks.head.case import make_attention, make_image, spread_points, warm_up
+from benchmarks.head.timing import least
 from m2n2 import Prompt, Scene, Settings
 from m2n2.backbones.area_resize import area_resize
 from m2n2.full_size import working_image, working_pixels
@@ -43,8 +42,8 @@ def measure_cores(repeats: int) -> None:
         image = make_image(None, megapixels)
         file = io.BytesIO()
         Image.fromarray(image).save(file, "JPEG", quality=90)
-        decode = least(partial(decode_image, file.getvalue(), "photo"), repeats)
-        resize = least(partial(resized, image), repeats)
+        decode = least(partial(decode_image, file.getvalue(), "photo"), repeats, process_time)
+        resize = least(partial(resized, image), repeats, process_time)
         scene = Scene(image, make_attention(None, image, GRID), overwrite_attention=True)
         for clicks in CLICKS:
             refine = refining(scene, image, clicks, repeats)
@@ -74,14 +73,4 @@ def refining(scene: Scene, image: np.ndarray, clicks: int, repeats: int) -> floa
             mask_row(described, mask.mask, mask.score, 0.0, mask.evidence)
 
     with patch.object(Scene, "_upsampled", lambda _, pixels: np.stack([maps[pixel] for pixel in pixels])):
-        return least(refine, repeats)
-
-
-def least(work: Callable[..., Any], repeats: int) -> float:
-    """CPU seconds of all threads of this process."""
-    best = float("inf")
-    for _ in range(repeats):
-        began = time.process_time()
-        work()
-        best = min(best, time.process_time() - began)
-    return best
+        return least(refine, repeats, process_time)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from threading import Lock
 
-from pipeline.containers.catalogue import Catalogue, is_address
+from pipeline.containers.members import Members
 from pipeline.containers.once import Once
-from pipeline.containers.parquet_index import ParquetIndexing
+from pipeline.containers.parquet_index import ParquetIndex, ParquetIndexing
 from pipeline.containers.row_group import RowGroup, read_row_group
 from pipeline.failure import BadImage, Failure
 from pipeline.storage.store import Store
@@ -16,8 +15,8 @@ ON_DISK_BYTES = 2_000_000_000
 GROUPS_ON_DISK = 64  # each is an open file
 
 
-class Parquets:
-    """Rows of Parquet files by their keys. Safe to use from several threads.
+class Parquets(Members[ParquetIndex]):
+    """Rows of Parquet files by their keys.
 
     Images of one file follow one another by name, which need not be the order of its rows: a row group that was read is
     kept on the disk of this machine, up to `ON_DISK_BYTES` in all, so that it is not read again for every image.
@@ -25,37 +24,11 @@ class Parquets:
 
     def __init__(self, images: Store, pattern: str, indexes: Store | None) -> None:
         """As `Catalogue`."""
-        self._images, self._catalogue = images, Catalogue(images, pattern, indexes, ParquetIndexing())
+        super().__init__(images, pattern, indexes, ParquetIndexing())
         self._groups: Once[tuple[str, int], RowGroup] = Once(self._group, ON_DISK_BYTES)
         self._one_at_a_time = Lock()  # for the memory that pages take while they are decoded
 
-    @property
-    def root(self) -> str:
-        """The folder that keys are below."""
-        return self._images.root
-
-    def url(self, key: str) -> str:
-        """The address of an image: its file's, then its name."""
-        return self._images.url(key)
-
-    def check(self) -> None:
-        """As `Store.check`."""
-        self._images.check()
-
-    def etags(self) -> Iterator[tuple[str, str]]:
-        """As `Catalogue.etags`."""
-        return self._catalogue.etags()
-
-    def read(self, key: str) -> bytes:
-        """All of an image. Raises as `read_one_of_many`."""
-        if is_address(key):
-            return self._images.read(key)
-        return self.read_one_of_many(key, 1 << 62)
-
-    def read_one_of_many(self, key: str, max_bytes: int) -> bytes:
-        """An image's first `max_bytes`, or those of a file outside the root. Raises as `Catalogue.find`."""
-        if is_address(key):
-            return self._images.read_one_of_many(key, max_bytes)
+    def _read_member(self, key: str, max_bytes: int) -> bytes:
         file, name, index = self._catalogue.find(key)
         row = index.members[name]
         if row.problem is not None:

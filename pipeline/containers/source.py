@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Protocol
 
+from pipeline.containers.members import Members
 from pipeline.containers.neighbours import Neighbours
 from pipeline.containers.parquets import Parquets
 from pipeline.containers.pattern import TAR, root_of, suffix_of
@@ -55,7 +56,7 @@ def etags_of(source: ImageSource) -> Iterator[tuple[str, str]]:
     Raises:
         StoreUnavailable, PermissionError, UnusableStorage: as listing and `Catalogue.etags` do.
     """
-    if isinstance(source, Tars | Parquets):
+    if isinstance(source, Members):
         return source.etags()
     assert isinstance(source, Store), "what comes of `image_source`"
     return ((entry.key, entry.etag) for entry in source.listing(""))

@@ -2,48 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from pipeline.containers.catalogue import Catalogue, is_address
-from pipeline.containers.tar_index import Span, TarIndexing
+from pipeline.containers.members import Members
+from pipeline.containers.tar_index import Span, TarIndex, TarIndexing
 from pipeline.failure import BadImage, Failure
 from pipeline.storage.store import Store
 
 
-class Tars:
-    """Members of tars by their keys. Safe to use from several threads."""
+class Tars(Members[TarIndex]):
+    """Members of tars by their keys."""
 
     def __init__(self, images: Store, pattern: str, indexes: Store | None) -> None:
         """As `Catalogue`."""
-        self._images, self._catalogue = images, Catalogue(images, pattern, indexes, TarIndexing())
+        super().__init__(images, pattern, indexes, TarIndexing())
 
-    @property
-    def root(self) -> str:
-        """The folder that keys are below."""
-        return self._images.root
-
-    def url(self, key: str) -> str:
-        """The address of a member: its tar's, then its name."""
-        return self._images.url(key)
-
-    def check(self) -> None:
-        """As `Store.check`."""
-        self._images.check()
-
-    def etags(self) -> Iterator[tuple[str, str]]:
-        """As `Catalogue.etags`."""
-        return self._catalogue.etags()
-
-    def read(self, key: str) -> bytes:
-        """All of a member. Raises as `read_one_of_many`."""
-        if is_address(key):
-            return self._images.read(key)
-        return self.read_one_of_many(key, self.place(key)[1].size)
-
-    def read_one_of_many(self, key: str, max_bytes: int) -> bytes:
-        """A member's first `max_bytes`, or those of a file outside the root. Raises as `Catalogue.find`."""
-        if is_address(key):
-            return self._images.read_one_of_many(key, max_bytes)
+    def _read_member(self, key: str, max_bytes: int) -> bytes:
         tar, span = self.place(key)
         wanted = min(span.size, max_bytes)
         return self.whole(key, self.read_span(tar, Span(span.first, wanted)), wanted)
