@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from pipeline.config import Job
+from pipeline.describe import describe
 from pipeline.parts import Row, Size
 from pipeline.plan import PlanHead
 from pipeline.worker.clicks_on_image import placed_on
@@ -139,7 +140,15 @@ class DeviceLine:
         groups = self._batches.together([image.resized for image in seen]) if self._batches else alone
         for group in groups:
             together = [seen[index] for index in group]
-            yield _Call(together, self._reader.begin([image.resized for image in together]))
+            yield _Call(together, self._begun(together))
+
+    def _begun(self, images: Sequence[_Image]) -> NetworkInput | None:
+        """Their upload; None where it fails: it is tried again, and judged, when they have the device."""
+        try:
+            return self._reader.begin([image.resized for image in images])
+        except Exception as error:
+            log.warning("%d images could not be sent ahead: %s", len(images), describe(error))
+            return None
 
     def _placed(self, fetched: Fetched) -> Refinement:
         """The image's objects with their clicks in its pixels."""
@@ -159,15 +168,15 @@ class DeviceLine:
         """Make the scenes; what is left to do then needs the CPU, and of the device the upsampling only."""
         began = time.monotonic()
         with around("device", [image.fetched for image in call.images]):
-            if call.sent is not None:
+            if call.images[0].needs_device:
                 self._make_scenes(call.images, call.sent)
         for image in call.images:
             image.refinement.device_s = (time.monotonic() - began) / len(call.images)
 
-    def _make_scenes(self, images: Sequence[_Image], sent: NetworkInput) -> None:
+    def _make_scenes(self, images: Sequence[_Image], sent: NetworkInput | None) -> None:
         attentions: Sequence[torch.Tensor] = ()
         try:
-            attentions = self._reader.read(sent)
+            attentions = self._reader.read(sent or self._reader.begin([image.resized for image in images]))
         except Exception as error:
             if len(images) == 1:
                 images[0].refinement.fail_all(segment_failure(error))
@@ -176,7 +185,7 @@ class DeviceLine:
                 self._batches = None
         if len(images) > len(attentions) and len(images) > 1:
             for image in images:  # whoever is to blame fails alone
-                self._make_scenes([image], self._reader.begin([image.resized]))
+                self._make_scenes([image], None)
             return
         for image, attention in zip(images, attentions, strict=False):
             try:

@@ -159,7 +159,7 @@ class Labeler:
         """Answers also while the device works, or storage does not answer."""
         self._storage_metrics.update()
         slowest, slowest_s, size = self._work.longest()
-        running = next(iter(self._under_way), None)
+        running = next(iter(list(self._under_way)), None)  # other threads change it meanwhile
         return replace(self._progress, running=running, slowest=slowest, slowest_s=slowest_s, slowest_size=size)
 
     def _label_all(

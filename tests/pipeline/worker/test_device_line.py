@@ -21,6 +21,7 @@ from pipeline.clicks import ObjectClicks
 from pipeline.config import Job, parse_job
 from pipeline.parts import Row
 from pipeline.plan import ImageClicks, PlanHead
+from pipeline.worker.device import DeviceFailed
 from pipeline.worker.device_line import DeviceLine, Stage
 from pipeline.worker.prefetch import Fetched, Prefetch
 from tests.pipeline.make_data import click_rows, encode, picture
@@ -197,6 +198,34 @@ def test_an_image_that_the_network_cannot_do_fails_alone(job: Job) -> None:
 
     rows = label(job, Reader(Refuses(), Settings()))
     assert {row["image"] for row in rows if "error" in row} == {"1.png"}
+
+
+class CannotSend(Reader):
+    """Whose upload fails for the second photo."""
+
+    def __init__(self, fault: Exception) -> None:
+        super().__init__(Colour(grid=12), Settings())
+        self.fault = fault
+
+    def resized(self, image: np.ndarray) -> np.ndarray:
+        resized = super().resized(image)
+        resized[0, 0] = image.shape[1]  # to know it again
+        return resized
+
+    def begin(self, resized: Sequence[np.ndarray]) -> NetworkInput:
+        if any(image[0, 0, 0] == 100 for image in resized):
+            raise self.fault
+        return super().begin(resized)
+
+
+def test_an_image_that_cannot_be_sent_to_the_device_fails_alone(job: Job) -> None:
+    rows = label(job, CannotSend(RuntimeError("no such copy")))
+    assert {row["image"] for row in rows if "error" in row} == {"1.png"}
+
+
+def test_a_device_that_fails_when_it_is_sent_an_image_is_the_devices_fault(job: Job) -> None:
+    with pytest.raises(DeviceFailed, match="CUDA error"):
+        label(job, CannotSend(RuntimeError("CUDA error: an illegal memory access was encountered")))
 
 
 class Counted(Colour):
