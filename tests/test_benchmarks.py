@@ -91,7 +91,7 @@ def test_gpu(tmp_path: Path) -> None:
 
 def test_fetch() -> None:
     report = run("benchmarks.fetch", "--images", "8", "--bytes", "4000")
-    assert [line.split()[1] for line in report.splitlines()[1:]] == ["files", "index", "tar"]
+    assert [line.split()[1] for line in report.splitlines()[1:]] == ["files", "tar", "tar", "parquet", "parquet"]
 
 
 def test_scale_of_the_driver() -> None:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -33,7 +33,7 @@ def measure_company(repeats: int) -> None:
     measured: dict[tuple[str, bool], Times] = {}
     for waiting in ("active", "passive"):
         for company in (False, True):
-            with busy_loop() if company else nothing():
+            with busy_loop() if company else nullcontext():
                 times = measured[waiting, company] = in_child(waiting, repeats)
             columns = " | ".join(f"{value:.3f}" for value in times.values())
             print(f"| {waiting} | {'a busy loop' if company else 'none'} | {columns} |", flush=True)
@@ -62,12 +62,6 @@ def busy_loop() -> Iterator[None]:
     finally:
         loop.kill()
         loop.wait()
-
-
-@contextmanager
-def nothing() -> Iterator[None]:
-    """No company."""
-    yield
 
 
 def measure(repeats: int) -> Times:

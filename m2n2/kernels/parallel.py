@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import torch
 
+_making = threading.Lock()  # while its threads settle their number, another thread would read a wrong one
 _inside = threading.local()  # a thread of the pool that waited for the pool might wait for ever
 
 DEVICE_BLOCK_VALUES = 1 << 25  # values of one block of rows on a GPU
@@ -28,7 +29,9 @@ def run_parallel(work: Callable[[Task], Result], tasks: Iterable[Task]) -> list[
     tasks = list(tasks)
     if len(tasks) < 2 or getattr(_inside, "pool", False):
         return [work(task) for task in tasks]
-    return list(_pool().map(work, tasks))
+    with _making:
+        pool = _pool()
+    return list(pool.map(work, tasks))
 
 
 def strips(rows: int, rows_each: int) -> list[tuple[int, int]]:
@@ -63,4 +66,11 @@ def _enter_pool() -> None:
     torch.set_num_threads(1)  # or its operations in each of these would start as many threads again
 
 
-os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has the pool, but none of its threads
+def _begin_anew() -> None:
+    """A forked process has the pool, but none of its threads, and the lock as it was."""
+    global _making
+    _making = threading.Lock()
+    _pool.cache_clear()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
