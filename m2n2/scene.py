@@ -220,14 +220,18 @@ class Scene:
         """The working image, made with the first mask: the thread that advances would keep the device waiting."""
         return working_image(self._image_HW3, working_pixels(self.settings, self.grid))
 
+    @property
+    def _smoother(self) -> Smoother | None:
+        """What the settings smooth masks with."""
+        if self._chain is None or not self.settings.smooth:
+            return None
+        return Smoother(self._chain, self.grid, self._small_hw3, self.settings)
+
     def _begin_anew(self, small_hw3: np.ndarray | None = None) -> None:
         """Nothing is known of clicks, and the working image is this one or is to be made."""
         self.__dict__.pop("_small_hw3", None)
         if small_hw3 is not None:
             self._small_hw3 = small_hw3
-        self._smoother: Smoother | None = None
-        if self.settings.smooth and self._chain is not None:
-            self._smoother = Smoother(self._chain, self.grid, self._small_hw3, self.settings)
         self._markov_maps: BoundedCache[Pixel, np.ndarray] = BoundedCache(MARKOV_CACHE_BYTES)
         self._readings: BoundedCache[ReadClicks, Reading] = BoundedCache(CLICK_CACHE_BYTES)
         self._clicks: BoundedCache[Pixel, ClickMap] = BoundedCache(CLICK_CACHE_BYTES)

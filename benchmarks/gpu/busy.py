@@ -26,7 +26,7 @@ from PIL import Image
 from benchmarks.gpu.simulated_machine import Clock, Machine
 from m2n2.backbones.colour import Colour
 from m2n2.backbones.reading import Reader
-from m2n2.kernels.gpu.traffic import CARDS, Card, Case, stages
+from m2n2.kernels.gpu.traffic import CARDS, TYPICAL_STEPS, TYPICAL_SWEEPS, Card, Case, stages
 from m2n2.settings import Settings
 from m2n2.upsampling import Offsets
 from pipeline.clicks import ObjectClicks
@@ -112,7 +112,7 @@ def main() -> None:
 def reckoned(card: Card, clicks: int = Costs.clicks, grid: int = 128, side: int = 1000) -> Costs:
     """Stable Diffusion 2 on this card: an image of side x side pixels, 25 sweeps of Sinkhorn, 60 steps of the chain."""
     offsets = Offsets.within((side, side), (grid, grid), Settings())
-    case = Case(grid**2, side**2, int((2 * offsets.reach + 1).sum()), clicks, sinkhorn_sweeps=25, chain_steps=60)
+    case = Case(grid**2, side**2, int((2 * offsets.reach + 1).sum()), clicks, TYPICAL_SWEEPS, TYPICAL_STEPS)
     seconds = {stage.name: stage.milliseconds(card) / 1e3 for stage in stages(case)}
     upsampling_s = seconds.pop("upsampling") + seconds.pop("copies")
     return Costs(network_s=sum(seconds.values()), upsampling_s=upsampling_s, clicks=clicks)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from m2n2.kernels.bounded_cache import BoundedCache
+from pipeline.containers.catalogue import is_address
 from pipeline.containers.pattern import TAR, container_and_member
 from pipeline.containers.tar_index import Span
 from pipeline.containers.tars import Tars
@@ -35,7 +36,7 @@ class Neighbours:
         self._tars = tars
         self._wanted: dict[str, list[str]] = defaultdict(list)
         for key in keys:
-            if (parts := container_and_member(key, TAR)) and "://" not in key and not key.startswith("/"):
+            if (parts := container_and_member(key, TAR)) and not is_address(key):
                 self._wanted[parts[0]].append(key)
         self._runs: dict[str, dict[Span, _Run]] = {}
         self._read: BoundedCache[tuple[str, int], bytes] = BoundedCache(WAITING_BYTES)

@@ -13,11 +13,10 @@ import numpy as np
 import torch
 from transformers import Sam2Model
 
+from m2n2.backbones.dinov2 import IMAGENET_MEAN, IMAGENET_STD
 from m2n2.backbones.loading import load_transformers
 from m2n2.prompt import Prompt
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 Clicks = tuple[tuple[tuple[float, float], bool], ...]
 
 
@@ -48,7 +47,9 @@ class Sam2:
             / 255
         )
         square = torch.nn.functional.interpolate(pixels, (self.side, self.side), mode="bilinear", antialias=True)
-        mean, std = (torch.tensor(values, device=self.device).view(1, 3, 1, 1) for values in (MEAN, STD))
+        mean, std = (
+            torch.tensor(values, device=self.device).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD)
+        )
         return Sam2Image(self, self.model.get_image_embeddings((square - mean) / std), image_HW3.shape[:2])
 
 

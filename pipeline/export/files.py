@@ -179,14 +179,15 @@ class Names:
         return path
 
     def _take(self, name: str) -> str | None:
-        digest = _hash(name)
+        digest = name_digest(name)
         if digest in self._taken:
             return None
         self._taken.add(digest)
         return name
 
 
-def _hash(text: str) -> int:
+def name_digest(text: str) -> int:
+    """Eight bytes that stand for a name among very many."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 

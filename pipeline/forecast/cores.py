@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from m2n2.kernels.gpu.traffic import CARDS, FLOAT_BYTES, HALF_BYTES, Case, stages
+from m2n2.kernels.gpu.traffic import CARDS, FLOAT_BYTES, HALF_BYTES, TYPICAL_STEPS, TYPICAL_SWEEPS, Case, milliseconds
 from pipeline.config import Job
 
 KIN = ("sd2", "sd2.1", "sd-turbo", "sd1.5")
 DEFAULT_GRID = 128
-SINKHORN_SWEEPS, CHAIN_STEPS = 25, 60
 # Core-seconds, which give the measured table within an eighth: decode and resize, refinement, full size and rows.
 AN_IMAGE, A_MEGAPIXEL = 0.033, 0.027
 A_CLICK_AND_WORKING_MEGAPIXEL, AN_OBJECT_AND_MEGAPIXEL = 0.027, 0.009
@@ -73,12 +72,12 @@ def cores_beside_gpu(job: Job, pixels: int, clicks: float, objects: float) -> Co
         pixels=working,
         offsets=round(math.pi * reach**2 * working / grid**2),
         clicks=max(1, round(clicks)),
-        sinkhorn_sweeps=SINKHORN_SWEEPS,
-        chain_steps=CHAIN_STEPS,
+        sinkhorn_sweeps=TYPICAL_SWEEPS,
+        chain_steps=TYPICAL_STEPS,
         operator_bytes=HALF_BYTES if job.settings.operator_dtype == "float16" else FLOAT_BYTES,
     )
     needs = []
     for card in CARDS:
-        images_per_s = min(1.0, job.workers.gpus) * 1e3 / sum(stage.milliseconds(card) for stage in stages(case))
+        images_per_s = min(1.0, job.workers.gpus) * 1e3 / milliseconds(case, card)
         needs.append(Need(card.name, round(images_per_s, 1), math.ceil(DRIVING + images_per_s * core_seconds)))
     return Cores(round(pixels / 1e6, 2), round(clicks, 1), round(core_seconds, 2), job.workers.cpus, tuple(needs))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections.abc import Iterable
 
 import numpy as np
+
+from pipeline.export.files import name_digest
 
 
 class NameSet:
@@ -14,13 +15,9 @@ class NameSet:
 
     def __init__(self, names: Iterable[str]) -> None:
         """Read through the names, keeping none of them."""
-        self._digests = np.unique(np.frombuffer(array("Q", map(_digest, names)), np.uint64))
+        self._digests = np.unique(np.frombuffer(array("Q", map(name_digest, names)), np.uint64))
 
     def __contains__(self, name: str) -> bool:
-        digest = np.uint64(_digest(name))
+        digest = np.uint64(name_digest(name))
         at = int(np.searchsorted(self._digests, digest))
         return at < len(self._digests) and bool(self._digests[at] == digest)
-
-
-def _digest(name: str) -> int:
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")

@@ -13,6 +13,7 @@ HEADS, CHANNELS, LAYERS = 5, 64, 2  # of Stable Diffusion 2's captured layers
 # layers moves six tensors of N x N a head, which the Triton form does not.
 NETWORK_FLOPS, NETWORK_BYTES = 8.64e12, 99.7e9
 TORCH_CAPTURE_TENSORS = 6 * HEADS * LAYERS
+TYPICAL_SWEEPS, TYPICAL_STEPS = 25, 60  # of Sinkhorn and of the chain, on photos at a grid of 128 x 128
 TEMPER_BYTES_A_VALUE = 57  # of torch's operations in `transition_operator`: three checks, largest, division, power, sum
 MAPS_AT_ONCE, STATES_PADDED = 16, 64
 FLOAT_BYTES, HALF_BYTES = 4, 2
@@ -111,6 +112,11 @@ def stages(case: Case) -> list[Stage]:
     ]
 
 
+def milliseconds(case: Case, card: Card) -> float:
+    """Of all stages of an image."""
+    return sum(stage.milliseconds(card) for stage in stages(case))
+
+
 def table(case: Case) -> list[str]:
     """Lines of Markdown: a stage's TFLOP, GB of memory, caches and copies, and its milliseconds on each card."""
     lines = [
@@ -123,5 +129,5 @@ def table(case: Case) -> list[str]:
         times = [f"{stage.milliseconds(card):.1f} ms" for card in CARDS]
         cells = [stage.name, f"{tera:.2f}", *(f"{each:.1f}" for each in giga), *times]
         lines.append("| " + " | ".join(cells) + " |")
-    totals = [f"{sum(stage.milliseconds(card) for stage in stages(case)):.0f} ms" for card in CARDS]
+    totals = [f"{milliseconds(case, card):.0f} ms" for card in CARDS]
     return [*lines, "| together | | | | | " + " | ".join(totals) + " |"]

@@ -45,8 +45,8 @@ class RunMetrics:
     def lost(self, event: Lost) -> None:
         """A worker is gone, and what it had is handed out again."""
         self._lost.inc(tags={"cause": event.cause})
-        for _ in range(len(event.others) + (event.running is not None)):
-            self._retried.inc(tags={"reason": event.cause})
+        if handed_out := len(event.others) + (event.running is not None):
+            self._retried.inc(handed_out, tags={"reason": event.cause})
 
     def unavailable(self) -> None:
         """A task was given back, since storage does not answer."""

@@ -11,12 +11,13 @@ from transformers import Sam2Config, Sam2HieraDetConfig, Sam2MaskDecoderConfig, 
 from transformers import Sam2PromptEncoderConfig as PromptConfig
 
 from m2n2 import Prompt
+from m2n2.backbones.dinov2 import IMAGENET_MEAN, IMAGENET_STD
 from m2n2.evaluation import ClickRule
 from m2n2.evaluation.next_click import next_click
 from pipeline.config import parse_job
 from pipeline.evaluation.evaluate import Request, click_here, evaluate
 from pipeline.evaluation.methods import make_method
-from pipeline.evaluation.sam2 import MEAN, STD, Sam2
+from pipeline.evaluation.sam2 import Sam2
 from pipeline.evaluation.truths import find_truths
 from pipeline.storage.store import Store
 from tests.pipeline.evaluation.data import picture, write_folders
@@ -60,7 +61,7 @@ def test_its_masks_are_the_models_by_its_authors_protocol(weights: Path) -> None
     square = torch.nn.functional.interpolate(
         torch.from_numpy(image).permute(2, 0, 1)[None] / 255, (SIDE, SIDE), mode="bilinear", antialias=True
     )
-    mean, std = torch.tensor([MEAN, STD]).view(2, 1, 3, 1, 1)
+    mean, std = torch.tensor([IMAGENET_MEAN, IMAGENET_STD]).view(2, 1, 3, 1, 1)
     scaled = torch.tensor(points) * torch.tensor([SIDE / 56, SIDE / 40])
     with torch.no_grad():
         first = model((square - mean) / std, scaled[None, None, :1], torch.tensor([[[1]]]))
