@@ -6,7 +6,6 @@ planned objects, both counted from 1. So they are the same at every moment of a 
 
 from __future__ import annotations
 
-import bisect
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,8 +16,8 @@ from itertools import groupby
 import pyarrow as pa
 
 from pipeline.failure import Failure
-from pipeline.parts import PART_NAME, ForeignPart, Row, error_of, part_key, read_part
-from pipeline.plan import Plan, read_names
+from pipeline.parts import ForeignPart, Row, by_shard, error_of, part_key, read_part
+from pipeline.plan import Plan, read_names, shards_up_to
 from pipeline.provenance import read_provenance
 from pipeline.shards.part_sizes import PartSizes
 from pipeline.storage.read_ahead import in_order
@@ -123,8 +122,8 @@ def parts_within(parts: FrozenParts, shards: range) -> FrozenParts:
     Raises PlanDamaged.
     """
     first, *later = parts.attempts
-    names = (read_names(parts.store, first.plan, shard)["image"] for shard in (shards[0], shards[-1]))
-    begin, end = next(names)[0].as_py(), next(names)[-1].as_py()
+    begin = read_names(parts.store, first.plan, shards[0])["image"][0].as_py()
+    end = read_names(parts.store, first.plan, shards[-1])["image"][-1].as_py()
     return replace(
         parts,
         attempts=(
@@ -150,13 +149,12 @@ def _listed(store: Store, plan: Plan) -> AttemptParts:
     sizes = PartSizes(len(plan.shards))
     foreign: list[int] = []
     newest: datetime | None = None
-    for entry in store.listing(f"{plan.root}parts"):
-        if name := PART_NAME.search(entry.key):
-            if (shard := int(name[1])) >= len(plan.shards):
-                foreign.append(shard)
-                continue
-            sizes.add(shard, entry.size)
-            newest = entry.modified if newest is None else max(newest, entry.modified)
+    for shard, entry in by_shard(store.listing(f"{plan.root}parts")):
+        if shard >= len(plan.shards):
+            foreign.append(shard)
+            continue
+        sizes.add(shard, entry.size)
+        newest = entry.modified if newest is None else max(newest, entry.modified)
     if foreign:
         key = store.url(part_key(plan.root, min(foreign)))
         raise ForeignPart(f"{key}: is of no shard of the plan, which has {len(plan.shards)}")
@@ -165,10 +163,7 @@ def _listed(store: Store, plan: Plan) -> AttemptParts:
 
 def _between(store: Store, attempt: AttemptParts, begin: str, end: str) -> AttemptParts:
     """An attempt's parts from the one that may have the image `begin` up to the one that may have `end`."""
-    first_image = lambda shard: read_names(store, attempt.plan, shard)["image"][0].as_py()  # noqa: E731
-    every = range(len(attempt.plan.shards))
-    first = max(0, bisect.bisect_right(every, begin, key=first_image) - 1)
-    stop = bisect.bisect_right(every, end, key=first_image)
+    first, stop = max(0, shards_up_to(store, attempt.plan, begin) - 1), shards_up_to(store, attempt.plan, end)
     return replace(attempt, sizes=attempt.sizes.within(first, stop))
 
 

@@ -5,7 +5,6 @@ Whoever asks in a year why an image has no mask, or why a night was begun anew, 
 
 from __future__ import annotations
 
-import bisect
 import getpass
 import json
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from pipeline.attempts import all_attempts
 from pipeline.config import InvalidJob
 from pipeline.failure import Failure
 from pipeline.parts import part_key
-from pipeline.plan import read_shard
+from pipeline.plan import read_shard, shards_up_to
 from pipeline.records import create_record
 from pipeline.shards.shard_file import ImageClicks
 from pipeline.storage.store import Store
@@ -49,9 +48,7 @@ def skip_image(store: Store, image: str, reason: str, dry_run: bool = False) -> 
     if not attempts:
         raise InvalidJob(f"{store.url('')}: no run is here; expected plan/plan.json below it")
     plan = attempts[-1]
-    # Images stand in their order, over all shards: a few shards have to be read, not all.
-    first_image = lambda index: read_shard(store, plan, index)[0].image  # noqa: E731
-    index = max(0, bisect.bisect_right(range(len(plan.shards)), image, key=first_image) - 1)
+    index = max(0, shards_up_to(store, plan, image) - 1)
     found = next((each for each in read_shard(store, plan, index) if each.image == image), None)
     if found is None:
         raise InvalidJob(f"image {image!r}: not in the run below {store.url('')}; expected a key as exports have it")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -25,7 +25,7 @@ from pipeline.provenance import clicks_digest, part_metadata
 from pipeline.shards.part_sizes import PartSizes
 from pipeline.shards.shard_file import ImageClicks
 from pipeline.storage.parquet import read_columns, read_parquet
-from pipeline.storage.store import Store
+from pipeline.storage.store import Entry, Store
 
 ERROR = pa.struct(
     [("stage", pa.string()), ("reason", pa.string()), ("message", pa.string()), ("retryable", pa.bool_())]
@@ -122,10 +122,17 @@ def commit_part(store: Store, plan: PlanHead, shard: int, images: Sequence[Image
 def finished_shards(store: Store, plan: Plan) -> Set[int]:
     """The plan's shards that have their part, ascending, from a fresh listing."""
     sizes = PartSizes(len(plan.shards))
-    for entry in store.listing(f"{plan.root}parts"):
-        if (name := PART_NAME.search(entry.key)) and int(name[1]) < len(plan.shards):
-            sizes.add(int(name[1]), entry.size)
+    for shard, entry in by_shard(store.listing(f"{plan.root}parts")):
+        if shard < len(plan.shards):
+            sizes.add(shard, entry.size)
     return sizes.keys()
+
+
+def by_shard(entries: Iterable[Entry]) -> Iterator[tuple[int, Entry]]:
+    """The parts among what was listed, each with its shard."""
+    for entry in entries:
+        if name := PART_NAME.search(entry.key):
+            yield int(name[1]), entry
 
 
 def read_part(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -265,6 +266,15 @@ def read_shard(store: Store, plan: Plan, index: int) -> list[ImageClicks]:
 def read_names(store: Store, plan: Plan, index: int) -> pa.Table:
     """The columns image and object of one shard, in the plan's order. Raises PlanDamaged."""
     return _columns(store, plan, plan.shards[index], ["image", "object"])
+
+
+def shards_up_to(store: Store, plan: Plan, image: str) -> int:
+    """How many shards begin with this image or one before it: images stand in their order, over all shards.
+
+    A few shards are read, not all. Raises PlanDamaged.
+    """
+    first_image = lambda shard: read_names(store, plan, shard)["image"][0].as_py()  # noqa: E731
+    return bisect_right(range(len(plan.shards)), image, key=first_image)
 
 
 def read_images(store: Store, plan: PlanHead, shard: Shard) -> list[ImageClicks]:

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from pipeline.frozen_parts import AttemptParts, FrozenParts
 from pipeline.manifests.manifest import blocks, manifest_key, present, read_sizes, shards_of
-from pipeline.parts import PART_NAME, part_key
+from pipeline.parts import by_shard, part_key
 from pipeline.plan import Plan
 from pipeline.shards.part_sizes import PartSizes
 from pipeline.storage.read_ahead import in_order
@@ -37,10 +37,9 @@ def _frozen(store: Store, plan: Plan) -> AttemptParts:
     modified = []
     for first, last in _spans(plan, set(covered)):
         before = part_key(plan.root, first).removesuffix(".parquet")
-        for entry in store.listing_between(f"{plan.root}parts", before, part_key(plan.root, last)):
-            name = PART_NAME.search(entry.key)
-            if name and int(name[1]) < len(plan.shards):
-                sizes.add(int(name[1]), entry.size)
+        for shard, entry in by_shard(store.listing_between(f"{plan.root}parts", before, part_key(plan.root, last))):
+            if shard < len(plan.shards):
+                sizes.add(shard, entry.size)
                 modified.append(entry.modified)
     modified = modified or [entry.modified for entry in there.values()]
     return AttemptParts(plan, sizes, max(modified, default=None))

@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.attempts import all_attempts
 from pipeline.config import Limits
 from pipeline.driver.seeing.stages import read_stages
-from pipeline.parts import PART_NAME
+from pipeline.parts import by_shard
 from pipeline.plan import Plan
 from pipeline.storage.store import Store
 
@@ -72,8 +72,8 @@ def read_run_facts(run: Store, night: Store | None) -> RunFacts:
 
 def _arrivals(run: Store, plan: Plan) -> list[tuple[float, int]]:
     images = {shard.index: shard.images for shard in plan.shards}
-    found = ((PART_NAME.search(entry.key), entry) for entry in run.listing(f"{plan.root}parts"))
-    return [(entry.modified.timestamp(), images.get(int(name[1]), 0)) for name, entry in found if name]
+    found = by_shard(run.listing(f"{plan.root}parts"))
+    return [(entry.modified.timestamp(), images.get(shard, 0)) for shard, entry in found]
 
 
 def _json(store: Store, key: str) -> Mapping[str, Any]:
