@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,7 +61,7 @@ def export(
     with_images: Annotated[bool, typer.Option("--with-images", help="copy the images, too")] = False,
     parquet: Annotated[bool, typer.Option("--parquet", help="the format hf as Parquet, images in it")] = False,
     images: Annotated[
-        str | None, typer.Option(metavar="PATH", help="where the images are; default: what the run's plan says")
+        str | None, typer.Option(metavar="PATH", help="where the images are; default: where the run had them")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="so many Ray tasks at once make pieces of it, of a run only")
@@ -82,10 +83,11 @@ def export(
 
     storage = Storage(endpoint_url=endpoint_url)
     here, formats = Store(output, storage), _formats(format)
-    root = images or _planned_images(here)
+    root = images or _planned_images(here) or (_images_at_its_end(here) if with_images else None)
     if with_images and root is None:
         raise typer.BadParameter(
-            f"{output} does not say where its images are: --images must", param_hint="--with-images"
+            f"{output} does not say where its images are; give their folder or address with --images",
+            param_hint="--with-images",
         )
     options = Options(
         rle,
@@ -166,6 +168,15 @@ def _planned_images(store: Store) -> str | None:
     plan = load_plan(store)
     root = str(plan.identity["images"]) if plan else ""
     return root if "://" in root or root.startswith("/") else None
+
+
+def _images_at_its_end(store: Store) -> str | None:
+    """The images root as a run's run.json has it: in full, also where the job's file and so the plan is relative."""
+    try:
+        root: str = json.loads(store.read("run.json"))["job"]["images"]
+    except FileNotFoundError:
+        return None
+    return root
 
 
 @contextmanager

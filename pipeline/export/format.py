@@ -37,7 +37,7 @@ class Options:
 
 
 class Format(Protocol):
-    """One format in the making. `images_below` is the folder of its images, None where it takes none."""
+    """One format in the making. `images_below` is where all images are copied to; None: no images, or it does that."""
 
     images_below: str | None
 

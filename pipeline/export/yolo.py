@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import yaml
 
-from pipeline.export.files import Folder, Names
+from pipeline.export.files import Folder, Names, safe_name
 from pipeline.export.format import Options
 from pipeline.export.masks import MaskedImage, Reading
 
@@ -22,9 +22,13 @@ MOST_POINTS = 1000  # of a line, for older readers
 
 
 class Yolo:
-    """`labels/` beside `images/`; an image without masks has an empty file."""
+    """`labels/` beside `images/`; an image without masks has an empty file.
 
-    images_below: str | None = "images/"
+    Readers look for an image's labels by its name without the ending. Of two images that differ in nothing else only
+    the first can have labels, and a copy of the second would be read with the labels of the first.
+    """
+
+    images_below: str | None = None  # copied here, since not every image is
 
     def __init__(self, folder: Folder, options: Options) -> None:
         self._folder, self._names = folder, Names()
@@ -33,8 +37,11 @@ class Yolo:
         """See Format."""
         name = self._names.stem(image.key)
         if name is None:
-            self._folder.lost["images have the name of another but for its ending: their labels are left out"] += 1
+            what = "images have the name of another but for its ending, whose labels would be theirs: they are left out"
+            self._folder.lost[what] += 1
             return
+        if pixels is not None:
+            self._folder.put(f"images/{safe_name(image.key)}", pixels)
         lines = []
         for mask in image.masks:
             rings = mask.rings(centres=True)

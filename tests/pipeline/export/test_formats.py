@@ -265,6 +265,23 @@ def test_two_images_are_never_one_file(hard: HardRun, tmp_path: Path) -> None:
             export_labels(three, [name], Store(str(tmp_path / "three")))
 
 
+def test_yolo_has_no_image_that_would_be_read_with_the_labels_of_another(hard: HardRun, tmp_path: Path) -> None:
+    two = renamed(hard.labels, {"overlap.png": "holes.jpg"})
+    (tmp_path / "photos").mkdir()
+    for image in {image for image, _ in hard.masks} - {"overlap.png"}:
+        Store(str(tmp_path / "photos")).put(image, image.encode())
+    Store(str(tmp_path / "photos")).put("holes.jpg", b"overlap")
+    photos = Options(images=Store(str(tmp_path / "photos")), with_images=True)
+    exported = export_labels(two, ["yolo-seg"], Store(str(tmp_path)), photos)
+    folder = tmp_path / "yolo-seg"
+    assert [path.read_bytes() for path in (folder / "images").glob("holes.*")] == [b"holes.png"]
+    assert (folder / "labels" / "holes.txt").read_bytes() == (
+        hard.folder / "yolo-seg" / "labels" / "holes.txt"
+    ).read_bytes()
+    what = "images have the name of another but for its ending, whose labels would be theirs: they are left out"
+    assert f"yolo-seg: 1 {what}" in exported.notes
+
+
 def test_what_no_format_gets_is_said(hard: HardRun) -> None:
     assert "3 objects have no mask; `m2n2 status` says why" in hard.exported.notes
     assert "1 images could not be read, so their size is not known: they are left out" in hard.exported.notes
