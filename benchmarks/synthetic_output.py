@@ -6,7 +6,6 @@ The masks are a thousand different circles, so that they take the room that real
 from __future__ import annotations
 
 import hashlib
-import io
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +27,7 @@ from pipeline.parts import PART, Row, part_key
 from pipeline.plan import Plan, seal_plan
 from pipeline.provenance import part_metadata
 from pipeline.shards.shard_table import Shard, ShardTable
+from pipeline.storage.parquet import parquet_bytes
 from pipeline.storage.store import Store
 
 OBJECTS_AN_IMAGE = 5
@@ -69,15 +69,14 @@ def write_run(store: Store, objects: int, objects_a_shard: int, failed_every: in
         first = firsts[number]
         rows = np.arange(first, min(first + objects_a_shard, objects))
         table = part_table(rows, failed_every).replace_schema_metadata(metadata | {"shard": str(number)})
-        sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd")
+        data = parquet_bytes(table)
         # Not `put`, which waits until a disk has written each part.
         scratch = Path(directory) / str(number)
-        scratch.write_bytes(sink.getvalue())
+        scratch.write_bytes(data)
         store.put_file(part_key("", number), scratch)
         scratch.unlink()
-        digest = hashlib.sha256(sink.getvalue()).hexdigest()
-        return row_of(store, plan, number, table.select(COLUMNS)) | {"size": len(sink.getvalue()), "sha256": digest}
+        digest = hashlib.sha256(data).hexdigest()
+        return row_of(store, plan, number, table.select(COLUMNS)) | {"size": len(data), "sha256": digest}
 
     _masks()  # once, before every thread makes them for itself
     with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(PUTS_AT_ONCE) as threads:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pycocotools import mask as coco_mask
 
 from m2n2.confidence.evidence import Evidence
@@ -24,7 +23,7 @@ from pipeline.plan import Plan, PlanHead, PlanMismatch
 from pipeline.provenance import clicks_digest, part_metadata
 from pipeline.shards.part_sizes import PartSizes
 from pipeline.shards.shard_file import ImageClicks
-from pipeline.storage.parquet import read_columns, read_parquet
+from pipeline.storage.parquet import parquet_bytes, read_columns, read_parquet
 from pipeline.storage.store import Entry, Store
 
 ERROR = pa.struct(
@@ -113,9 +112,7 @@ def commit_part(store: Store, plan: PlanHead, shard: int, images: Sequence[Image
         [by_object[key] | {"clicks_digest": digest} for key, digest in digests.items()],
         schema=PART.with_metadata(metadata | part_metadata(plan)),
     )
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    if not store.put_new(part_key(plan.root, shard), sink.getvalue().to_pybytes()):
+    if not store.put_new(part_key(plan.root, shard), parquet_bytes(table)):
         _check_existing(store, plan, shard, wanted)
 
 

@@ -150,7 +150,7 @@ def find_or_make_plan(job: Job) -> Plan:
     return plan
 
 
-def as_planned(job: Job, plan: Plan) -> Job:
+def as_planned(job: Job, plan: PlanHead) -> Job:
     """The job at its plan's working size, where it does not say one itself: the default of 0.1.0 was 1 megapixel."""
     planned = plan.identity.get("settings", {}).get("working_pixels", job.settings.working_pixels)
     if job.states_working_pixels or planned == job.settings.working_pixels:
@@ -241,11 +241,17 @@ def load_plan(store: Store, root: str = "") -> Plan | None:
 
 def load_head(store: Store, reference: PlanReference) -> PlanHead:
     """The plan that is meant, without its shards. Raises PlanDamaged where it is gone or another; DamagedObject."""
-    sealed = _read_seal(store, reference.root)
-    if sealed is None or sealed[0].reference != reference:
-        found = "is gone" if sealed is None else f"is another one now, {sealed[0].fingerprint}"
+    head = find_head(store, reference.root)
+    if head is None or head.reference != reference:
+        found = "is gone" if head is None else f"is another one now, {head.fingerprint}"
         raise PlanDamaged(f"{store.url(_seal_key(reference.root))}: {found}; expected {reference.fingerprint}")
-    return sealed[0]
+    return head
+
+
+def find_head(store: Store, root: str = "") -> PlanHead | None:
+    """As `load_plan`, without the plan's shards. Raises DamagedObject."""
+    sealed = _read_seal(store, root)
+    return sealed[0] if sealed else None
 
 
 def planned_categories(store: Store, plan: Plan) -> list[str]:

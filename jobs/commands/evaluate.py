@@ -109,26 +109,30 @@ def _cells(
         raise InvalidJob(f"found {found}; allowed: --method sam2 with --sam2-weights DIR, or neither")
     if grid and "m2n2" not in methods:
         raise InvalidJob(f"--grid: found --method {' '.join(methods)}, which has no settings; allowed: m2n2 among them")
-    for method in dict.fromkeys(methods):
+    different = list(dict.fromkeys(methods))
+    for method in different:
         if method == "m2n2":
             for name, chosen in _combinations(grid):
-                yield name or (method if len(methods) > 1 else ""), method, chosen
+                yield name or (method if len(different) > 1 else ""), method, chosen
         else:
-            yield method if len(methods) > 1 else "", method, []
+            yield method if len(different) > 1 else "", method, []
 
 
 def _combinations(grid: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """(name, overrides) of every combination of the grid's values; one without a name where there is no grid."""
     from pipeline.config import InvalidJob
 
-    axes = []
+    axes: dict[str, list[str]] = {}
     for each in grid:
         key, _, text = each.partition("=")
         values = GRID_VALUE.findall(text)
         if not key or not values or ",".join(values) != text:
             raise InvalidJob(f"--grid: found {each!r}; allowed: key=value,value,..., such as backbone.grid=32,64")
-        axes.append([f"{key}={value}" for value in values])
-    for chosen in itertools.product(*axes):
+        if key in axes:
+            found = f"{key} twice: {', '.join(axes[key])} and {each}"
+            raise InvalidJob(f"--grid: found {found}; allowed: all values of a key in one --grid")
+        axes[key] = [f"{key}={value}" for value in dict.fromkeys(values)]
+    for chosen in itertools.product(*axes.values()):
         yield " ".join(chosen), list(chosen)
 
 

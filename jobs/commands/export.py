@@ -163,10 +163,10 @@ def _listed(store: Store, path: str) -> Collection[str]:
 
 def _planned_images(store: Store) -> str | None:
     """The images root of a run, where its plan has it as a full address or absolute path."""
-    from pipeline.plan import load_plan
+    from pipeline.plan import find_head
 
-    plan = load_plan(store)
-    root = str(plan.identity["images"]) if plan else ""
+    head = find_head(store)
+    root = str(head.identity["images"]) if head else ""
     return root if "://" in root or root.startswith("/") else None
 
 

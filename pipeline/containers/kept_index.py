@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.describe import describe
-from pipeline.storage.parquet import DamagedObject, read_parquet
+from pipeline.storage.parquet import DamagedObject, parquet_bytes, read_parquet
 from pipeline.storage.refusals import UnusableStorage
 from pipeline.storage.retry import StoreUnavailable
 from pipeline.storage.store import Entry, Store
@@ -93,7 +92,7 @@ def kept_index(images: Store, entry: Entry, indexes: Store | None, kind: Indexin
     index = kind.scan(images, entry)
     if not kept:
         with _of_the_output(indexes, key):
-            indexes.put_new(key, _to_bytes(kind.to_table(index)))
+            indexes.put_new(key, parquet_bytes(kind.to_table(index)))
     return index
 
 
@@ -106,13 +105,6 @@ def _of_the_output(indexes: Store, key: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise UnusableStorage(f"{indexes.url(key)}: {describe(error)}") from error
-
-
-def _to_bytes(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
 
 
 def _table(data: bytes, name: str, schema: pa.Schema) -> pa.Table:

@@ -15,6 +15,7 @@ from pipeline.containers.parquet_index import ParquetIndex
 from pipeline.containers.remote_file import Damaged, RemoteFile
 from pipeline.containers.tar_index import Span
 from pipeline.describe import describe
+from pipeline.storage.parquet import span_of
 from pipeline.storage.refusals import UnusableStorage
 from pipeline.storage.store import Store
 
@@ -81,10 +82,9 @@ def _decoded(remote: RemoteFile, index: ParquetIndex, group: int) -> Iterator[by
     chunk = next(each for each in map(about.column, range(about.num_columns)) if each.path_in_schema == index.column)
     if chunk.total_uncompressed_size > LARGEST_GROUP_BYTES:
         raise Damaged(_too_large(group, chunk.total_uncompressed_size))
-    first = min(filter(None, [chunk.dictionary_page_offset, chunk.data_page_offset]))
     options = {"metadata": metadata, "pre_buffer": False, "buffer_size": BUFFER_BYTES}
     with (
-        remote.in_pieces(index.size, first, first + chunk.total_compressed_size) as pieces,
+        remote.in_pieces(index.size, *span_of(chunk)) as pieces,
         pq.ParquetFile(pieces, **options) as file,
     ):
         # A row at a time: a dictionary can make any number of rows of one large value.

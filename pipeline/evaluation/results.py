@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from m2n2.evaluation import Click, Session, clicks_to_reach
 from m2n2.evaluation.measures import CLICKS_SHOWN, TARGETS, drops, iou_after
+from pipeline.storage.parquet import parquet_bytes, read_parquet
 from pipeline.storage.store import Store
 
 OBJECTS = "objects.parquet"
@@ -48,14 +47,15 @@ def write_result(store: Store, image: str, sessions: Mapping[str, Session]) -> N
         }
         for name, session in sessions.items()
     ]
-    store.put_new(result_key(image), _parquet(pa.Table.from_pylist(rows, schema=SESSION)))
+    store.put_new(result_key(image), parquet_bytes(pa.Table.from_pylist(rows, schema=SESSION)))
 
 
 def read_results(store: Store, images: Iterable[str]) -> dict[Name, Session]:
-    """The sessions of these images, in their order."""
+    """The sessions of these images, in their order. Raises FileNotFoundError, DamagedObject."""
     found = {}
     for image in images:
-        table = pq.read_table(io.BytesIO(store.read(result_key(image))), schema=SESSION)
+        key = result_key(image)
+        table = read_parquet(store.read(key), store.url(key), SESSION.names)
         for row in table.to_pylist():
             clicks = tuple(Click(*each) for each in zip(row["x"], row["y"], row["label"], strict=True))
             found[row["image"], row["object"]] = Session(clicks, tuple(row["iou"]), tuple(row["seconds"]))
@@ -65,7 +65,7 @@ def read_results(store: Store, images: Iterable[str]) -> dict[Name, Session]:
 def write_objects(store: Store, sessions: Mapping[Name, Session], cap: int) -> None:
     """The table of all objects: clicks to each target (null: not reached), IoU after so many clicks, drops, curve."""
     rows = [{"image": image, "object": name} | measures(session, cap) for (image, name), session in sessions.items()]
-    store.put(OBJECTS, _parquet(pa.Table.from_pylist(rows)))
+    store.put(OBJECTS, parquet_bytes(pa.Table.from_pylist(rows)))
 
 
 def measures(session: Session, cap: int) -> dict[str, Any]:
@@ -76,13 +76,6 @@ def measures(session: Session, cap: int) -> dict[str, Any]:
 
 
 def read_objects(store: Store) -> Sequence[Mapping[str, Any]]:
-    """The rows that `write_objects` wrote. Raises FileNotFoundError."""
-    rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(store.read(OBJECTS))).to_pylist()
+    """The rows that `write_objects` wrote. Raises FileNotFoundError, DamagedObject."""
+    rows: list[dict[str, Any]] = read_parquet(store.read(OBJECTS), store.url(OBJECTS)).to_pylist()
     return rows
-
-
-def _parquet(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    data: bytes = sink.getvalue().to_pybytes()
-    return data

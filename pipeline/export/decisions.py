@@ -7,16 +7,14 @@ decided yet. Of several decisions about a mask the newest one holds.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal, get_args
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline.storage.parquet import DamagedObject, read_parquet
+from pipeline.storage.parquet import DamagedObject, parquet_bytes, read_parquet
 from pipeline.storage.store import Store
 
 FOLDER, PREFIX = "review", "decisions-"
@@ -87,13 +85,11 @@ def read_decisions(store: Store) -> Decisions:
 
 def write_decisions(store: Store, decisions: Sequence[Decision]) -> str:
     """Create a file of these decisions; the same ones twice are one file. Returns its address."""
-    sink = io.BytesIO()
     rows = [asdict(each) for each in decisions]
-    pq.write_table(pa.Table.from_pylist(rows, schema=DECISION), sink, compression="zstd")
     first = min(each.decided for each in decisions).strftime("%Y-%m-%dT%H%M%S")
     name = hashlib.sha256(repr(decisions).encode()).hexdigest()[:12]
     key = f"{FOLDER}/{PREFIX}{first}-{name}.parquet"
-    store.put_new(key, sink.getvalue())
+    store.put_new(key, parquet_bytes(pa.Table.from_pylist(rows, schema=DECISION)))
     return store.url(key)
 
 

@@ -83,7 +83,7 @@ def export_labels(
     names = list(dict.fromkeys(formats))
     with open_writers(names, target, options, one_file) as writers:
         copying = _Copying(options, writers)
-        (fill or copying.fill)(reading, writers)
+        (fill or partial(fill_in_turn, copy=copying.copy))(reading, writers)
         addresses = [address for writer, _ in writers for address in writer.finish(reading)]
         for _, folder in writers:
             folder.wait()
@@ -111,6 +111,16 @@ def open_writers(
             yield [(FORMATS[name](folder, options), folder) for name, folder in zip(formats, folders, strict=True)]
 
 
+def fill_in_turn(
+    reading: Reading, writers: Sequence[Writer], copy: Callable[[MaskedImage], bytes | None] | None = None
+) -> None:
+    """Give the formats one image after another, each with its file where `copy` gives one."""
+    for image in reading.images():
+        pixels = None if copy is None else copy(image)
+        for writer, _ in writers:
+            writer.add(image, pixels)
+
+
 class _Copying:
     """Copies images into the folders of the formats that take them; each is read once."""
 
@@ -119,14 +129,7 @@ class _Copying:
         self._writers = [(writer.images_below, folder) for writer, folder in writers if writer.images_below is not None]
         self._names, self.missing, self._example = Names(), 0, ""
 
-    def fill(self, reading: Reading, writers: Sequence[Writer]) -> None:
-        """Give the formats one image after another."""
-        for image in reading.images():
-            pixels = self._copy(image)
-            for writer, _ in writers:
-                writer.add(image, pixels)
-
-    def _copy(self, image: MaskedImage) -> bytes | None:
+    def copy(self, image: MaskedImage) -> bytes | None:
         """The image's file, where images are copied and it is there."""
         if self._images is None:
             return None

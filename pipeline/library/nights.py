@@ -36,7 +36,7 @@ from pipeline.library.report import (
     write_report,
 )
 from pipeline.library.settle import Diff, count_retried, settle
-from pipeline.plan import Plan, as_planned, load_plan, planned_images, shard_size, write_plan
+from pipeline.plan import Plan, as_planned, find_head, load_plan, planned_images, shard_size, write_plan
 from pipeline.shards.shard_file import ImageClicks
 from pipeline.storage.retry import StoreUnavailable
 from pipeline.storage.store import Entry, Store
@@ -201,7 +201,7 @@ class _Driver:
     def _as_last_night(self) -> Job:
         """The job at the working size of the library's last night, where it does not say one itself."""
         for night in reversed(self._lease.state.nights):
-            plan = load_plan(self._store_of(night))
+            plan = find_head(self._store_of(night))
             if plan is not None:
                 return as_planned(self._job, plan)
         return self._job

@@ -14,12 +14,11 @@ from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.frozen_parts import FrozenParts, check_against_plan, foreign_part, without_empty
 from pipeline.parts import ERROR, ForeignPart, Row, check_plan, part_key
 from pipeline.plan import Plan
-from pipeline.storage.parquet import read_parquet
+from pipeline.storage.parquet import parquet_bytes, read_parquet
 from pipeline.storage.read_ahead import in_order
 from pipeline.storage.store import Entry, Store
 
@@ -62,9 +61,7 @@ def write_manifest(store: Store, plan: Plan, block: int) -> None:
 def put_manifest(store: Store, plan: Plan, block: int, rows: Sequence[Row]) -> None:
     """Create a manifest of rows that have been checked; one that is there stays."""
     table = pa.Table.from_pylist(rows, schema=MANIFEST.with_metadata(_metadata(plan)))
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    store.put_new(manifest_key(plan, block), sink.getvalue().to_pybytes())
+    store.put_new(manifest_key(plan, block), parquet_bytes(table))
 
 
 def manifest_key(plan: Plan, block: int) -> str:

@@ -8,7 +8,6 @@ Rows and columns that the page does not touch stay as they are, also where anoth
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 import os
@@ -28,6 +27,7 @@ from pipeline.inputs.object_box import with_centre
 from pipeline.page.append_log import AppendLog, Record, sync_folder
 from pipeline.page.page_object import PageObject, box_of_row, checked_object, plain
 from pipeline.storage.atomic_file import replace_file
+from pipeline.storage.parquet import parquet_bytes
 from pipeline.storage.store import Store
 
 INDEXED = ("image", "object", "category", "x", "y", "label", *BOX)
@@ -123,9 +123,7 @@ class ClickBook:
             if _stamp(self.path) != self._seen:
                 log.warning("%s: another program changed it; its rows stay, but for objects clicked here", self.path)
                 self._base = _Base.of(self.path, self._roots)
-            sink = io.BytesIO()
-            pq.write_table(self._table(), sink, compression="zstd")
-            replace_file(self.path, sink.getvalue())
+            replace_file(self.path, parquet_bytes(self._table()))
             sync_folder(self.path.parent)
             self._seen = _stamp(self.path)
             self._log.append(SAVED)

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.clicks import CLICK, ObjectClicks
 from pipeline.failure import Failure
 from pipeline.shards.shard_table import Shard
-from pipeline.storage.parquet import read_parquet
+from pipeline.storage.parquet import parquet_bytes, read_parquet
 
 SHARD = pa.schema(
     [
@@ -56,11 +55,8 @@ def shard_bytes(images: Sequence[ImageClicks]) -> bytes:
         for image in images
         for each in image.objects
     ]
-    sink = pa.BufferOutputStream()
     schema = SHARD_WITH_BOXES if any(row[BOX] for row in rows) else SHARD
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, compression="zstd")
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
+    return parquet_bytes(pa.Table.from_pylist(rows, schema=schema))
 
 
 def images_of(data: bytes, name: str) -> list[ImageClicks]:

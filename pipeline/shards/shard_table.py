@@ -13,9 +13,8 @@ from typing import overload
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline.storage.parquet import DamagedObject, read_parquet
+from pipeline.storage.parquet import DamagedObject, parquet_bytes, read_parquet
 
 DIGEST_BYTES = 32
 TABLE = pa.schema([("images", pa.int32()), ("objects", pa.int32()), ("sha256", pa.binary(DIGEST_BYTES))])
@@ -102,10 +101,7 @@ class ShardTable(Sequence[Shard]):
         flat = pa.py_buffer(np.ascontiguousarray(self._sha256_sb))
         sha256 = pa.FixedSizeBinaryArray.from_buffers(pa.binary(DIGEST_BYTES), len(self), [None, flat])
         table = pa.table([pa.array(self.images_s), pa.array(self.objects_s), sha256], schema=TABLE)
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", use_dictionary=["images", "objects"])
-        data: bytes = sink.getvalue().to_pybytes()
-        return data
+        return parquet_bytes(table, use_dictionary=["images", "objects"])
 
     @classmethod
     def from_parquet(cls, data: bytes, name: str) -> ShardTable:

@@ -1,4 +1,4 @@
-"""Parquet that is held in memory, read in the thread that asks for it.
+"""Parquet that is held in memory: written, and read in the thread that asks for it.
 
 Arrow's own threads may let go of Python's bytes after the call is over; where the interpreter ends in that moment,
 the process is aborted. Without them nothing is left behind.
@@ -23,6 +23,20 @@ GAP_BYTES = 1 << 16  # between columns, rather read than asked around
 
 class DamagedObject(ValueError):
     """An object of ours that cannot be read as what it is: the message names it."""
+
+
+def parquet_bytes(table: pa.Table, use_dictionary: bool | list[str] = True) -> bytes:
+    """The Parquet file of a table, as this project compresses all of them; `use_dictionary` as pyarrow has it."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", use_dictionary=use_dictionary)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def span_of(chunk: pq.ColumnChunkMetaData) -> tuple[int, int]:
+    """From where to where a column's bytes of one group of rows lie in the file."""
+    first = min(filter(None, [chunk.dictionary_page_offset, chunk.data_page_offset]))
+    return first, first + chunk.total_compressed_size
 
 
 def read_parquet(data: bytes, name: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -68,8 +82,7 @@ def _needed(metadata: pq.FileMetaData, columns: set[str]) -> list[tuple[int, int
         for number in range(metadata.num_columns):
             chunk = metadata.row_group(group).column(number)
             if chunk.path_in_schema.split(".")[0] in columns:
-                first = min(filter(None, [chunk.dictionary_page_offset, chunk.data_page_offset]))
-                spans.append((first, first + chunk.total_compressed_size))
+                spans.append(span_of(chunk))
     joined: list[tuple[int, int]] = []
     for first, stop in sorted(spans):
         if joined and first - joined[-1][1] <= GAP_BYTES:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
 from ray.util import metrics
 
@@ -55,9 +54,9 @@ class WorkerMetrics:
     def task_done(self, stages: Mapping[str, float]) -> None:
         """A task is finished, which took so many seconds in each stage."""
         for stage, seconds in stages.items():
-            _add(self._stages, seconds, {"stage": stage})
+            _add(self._stages, seconds, stage=stage)
 
 
-def _add(counter: metrics.Counter, value: float, tags: Mapping[str, str] = MappingProxyType({})) -> None:
+def _add(counter: metrics.Counter, value: float, **tags: str) -> None:
     if value > 0:  # Ray refuses to count nothing
-        counter.inc(value, dict(tags))
+        counter.inc(value, tags)

@@ -19,6 +19,7 @@ from pipeline.inputs.identity import fingerprint_of, settings_fingerprint
 from pipeline.plan import (
     PlanDamaged,
     PlanMismatch,
+    find_head,
     find_or_make_plan,
     load_head,
     load_plan,
@@ -68,6 +69,7 @@ def test_a_plan_half_written_does_not_count_and_is_written_anew(document: dict[s
     job = job_of(document)
     job.output_store.put(shard_key("", Shard(0, 2, 4, "0" * 64)), b"left by a driver that died")
     assert load_plan(job.output_store) is None
+    assert find_head(job.output_store) is None
     plan = find_or_make_plan(job)
     assert len(read_shard(job.output_store, plan, 0)) == 2
 
@@ -129,6 +131,9 @@ def test_a_plan_whose_table_is_gone_or_another_is_found_out(document: dict[str, 
     (Path(job.output) / key).unlink()
     with pytest.raises(PlanDamaged, match=r"shards-[0-9a-f]{8}\.parquet: is gone"):
         load_plan(job.output_store)
+    head = find_head(job.output_store)  # which does not read them
+    assert head is not None
+    assert head.reference == plan.reference
 
 
 def test_a_worker_finds_the_plan_that_its_driver_means_or_none(document: dict[str, Any], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pipeline.config import ExportFormat
 from pipeline.export.format import InPieces, Options
 from pipeline.export.labels import Labels
 from pipeline.export.masks import Found, Reading, Selection
-from pipeline.export.one_pass import Writer, open_writers
+from pipeline.export.one_pass import Writer, fill_in_turn, open_writers
 from pipeline.frozen_parts import FrozenParts, newest_rows, parts_within
 from pipeline.provenance import Provenance
 from pipeline.storage.store import Store
@@ -54,9 +54,7 @@ def make_piece(whole: Whole, shards: range, origins: Sequence[Provenance]) -> Pi
     labels = replace(whole.labels, images=lambda columns: newest_rows(parts_within(whole.parts, shards), columns))
     reading = Reading(labels, whole.selection, origins)
     with open_writers(whole.formats, Store(""), whole.options) as writers:
-        for image in reading.images():
-            for writer, _ in writers:
-                writer.add(image, None)
+        fill_in_turn(reading, writers)
         grown = [as_pieces(writer).piece() for writer, _ in writers]
     return Piece(grown, [folder.lost for _, folder in writers], reading.found())
 

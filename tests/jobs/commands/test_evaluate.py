@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import main
-from jobs.commands.evaluate import _combinations
+from jobs.commands.evaluate import _cells, _combinations
 from pipeline.config import job_of_keys
 from pipeline.evaluation.results import read_objects
 from pipeline.storage.store import Store
@@ -92,6 +92,12 @@ def test_every_ablation_of_the_paper_can_stand_in_a_grid(axis: str) -> None:
     assert jobs[0] != jobs[1]
 
 
+def test_a_method_or_a_value_named_twice_is_one_line_of_the_table() -> None:
+    assert list(_cells(["grabcut", "grabcut"], [], None)) == list(_cells(["grabcut"], [], None))
+    twice, once = (_cells(["m2n2"], [f"backbone.grid={values}"], None) for values in ("3,3,4", "3,4"))
+    assert list(twice) == list(once)
+
+
 @pytest.mark.faults
 def test_a_driver_killed_half_way_is_resumed_to_the_same_numbers(tmp_path: Path, cluster: Cluster) -> None:
     write_folders(tmp_path / "data", 12)
@@ -126,6 +132,7 @@ def test_a_driver_killed_half_way_is_resumed_to_the_same_numbers(tmp_path: Path,
         (["--set", "grabcut"], "found 2 objects, grabcut has 50"),
         (["--settings", "warmth=1"], "settings.warmth: unknown key"),
         (["--grid", "backbone.grid"], "allowed: key=value,value"),
+        (["--grid", "backbone.grid=3,4", "--grid", "backbone.grid=5"], "backbone.grid twice: backbone.grid=3"),
         (["--grid", "backbone.grid=[3,4"], "allowed: key=value,value"),
         (["--grid", "backbone.grid=3,4", "--method", "grabcut"], "which has no settings; allowed: m2n2 among them"),
         (["--method", "sam"], "--method: found 'sam'; allowed: m2n2, grabcut, random_walker, sam2"),

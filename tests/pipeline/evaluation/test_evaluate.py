@@ -26,6 +26,7 @@ from pipeline.evaluation.page import curve, page, table, text_table
 from pipeline.evaluation.results import read_objects
 from pipeline.evaluation.truths import InvalidTruth, TruthData, find_truths
 from pipeline.plan import PlanMismatch
+from pipeline.storage.parquet import DamagedObject
 from pipeline.storage.store import Store
 from tests.pipeline.evaluation.data import CountedColour, write_folders
 
@@ -198,6 +199,14 @@ def test_two_evaluations_of_the_same_objects_are_compared(data: TruthData, tmp_p
     assert compare_objects(before, before)["clicks90"][1].p_value == 1.0
     with pytest.raises(InvalidTruth, match="different objects"):
         compare_objects(before, now[:-1])
+
+
+def test_a_result_that_is_damaged_is_named(data: TruthData, tmp_path: Path) -> None:
+    run(job_of(tmp_path), data)
+    result = next((tmp_path / "out" / "results").iterdir())
+    result.write_bytes(result.read_bytes()[:-20])
+    with pytest.raises(DamagedObject, match=f"{result.name}: not readable as Parquet"):
+        run(job_of(tmp_path), data)
 
 
 def test_people_get_a_table_a_curve_and_a_page(data: TruthData, tmp_path: Path) -> None:
