@@ -8,7 +8,7 @@ another; only a task under which a second device fails is a suspect. What is kno
 (suspicions.py).
 
 Where no more tasks wait than there are workers, the run has come to its tail: from there on workers get pieces of
-shards, each a third of a worker's share of what waits, and none beside a whole shard, so that all end together.
+shards, each a quarter of a worker's share of what waits, and none beside a whole shard, so that all end together.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Suspected = Literal["crash", "stuck", "device"]
 
 CRASHES_TO_TAKE_APART = 2
 LONGEST_PAUSE_S = 60.0
-PIECES_A_WORKER = 3  # in the tail, of what waits; the next ones are smaller, as less waits then
+PIECES_A_WORKER = 4  # in the tail, of what waits; the next ones are smaller, as less waits then
 IMAGES_IN_PIECES = 16_384  # of all shards in pieces: their rows are in the driver's memory, and it commits them
 NOTHING_SUSPECTED = Suspicions()
 REASON_OF: dict[Suspected, str] = {"crash": "worker_crash", "stuck": "worker_stuck", "device": "device_failed"}

@@ -74,7 +74,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         self.poison = {(shard, position) for shard, position in poison if position < images.get(shard, 0)}
         self.ledger = Ledger(Dispatcher(images.items()), images)
         self.alive: list[Worker] = []
-        self.spared: set[Task] = set()
+        self.spared: set[Image] = set()
         self.now_s = 0.0
 
     @rule(target=workers)
@@ -104,9 +104,9 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
 
     @rule(worker=workers)
     def its_device_fails(self, worker: Worker) -> None:
-        if worker in self.alive and worker.tasks and worker.tasks[0] not in self.spared:
+        if worker in self.alive and worker.tasks and not self.spared & set(self.ledger.span(worker.tasks[0])):
             task = worker.tasks.pop(0)
-            self.spared.add(task)
+            self.spared |= set(self.ledger.span(task))  # pieces of it were spared with it
             assert self.ledger.dispatcher.spared(task, "node"), "the first time it is the device's fault"
             self.lose(worker)
 
