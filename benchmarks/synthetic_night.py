@@ -1,6 +1,6 @@
-"""A library as one night left it, and the images and clicks of the next, which finds little new: of any size.
+"""A library of any size as one night left it, and the next night, which finds little new or has labelled all anew.
 
-The images are files of one byte, and no part is there: a night reads parts only of what changed.
+Where little is new the images are files of one byte, and no part is there: a night reads parts only of what changed.
 """
 
 from __future__ import annotations
@@ -14,11 +14,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from benchmarks.synthetic_output import OBJECTS_AN_IMAGE, chunks, image_names, index_table, object_names, write_tables
+from benchmarks.synthetic_output import (
+    OBJECTS_AN_IMAGE,
+    chunks,
+    image_names,
+    index_table,
+    object_names,
+    write_library,
+    write_run,
+    write_tables,
+)
 from pipeline.clicks import ObjectClicks
-from pipeline.library.changes import digest_of
+from pipeline.library.changes import CHANGES, digest_of
 from pipeline.storage.store import Store
 
+RELABELLED = "runs/2026-01-02"
 CLICK = {"x": 5.0, "y": 5.0, "label": True}
 
 
@@ -44,6 +54,23 @@ def write_night(directory: Path, objects: int, objects_a_part: int) -> None:
         "workers": {"count": 16},
     }
     (directory / "nightly.yaml").write_text(yaml.safe_dump(document))
+
+
+def write_relabelled(directory: Path, objects: int, objects_a_part: int) -> None:
+    """In `directory`: a library of one night, and a night that labelled all of its objects anew and is not settled."""
+    library = Store(str(directory / "library"))
+    write_library(library, objects, objects_a_part, directory)
+    write_run(Store(library.url(RELABELLED)), objects, objects_a_part, first_mask=1)
+    path = directory / "changes.parquet"
+    with pq.ParquetWriter(path, CHANGES, compression="zstd") as writer:
+        for rows in chunks(objects):
+            known = index_table(rows, objects_a_part)
+            columns = {name: known[name] for name in ("image", "object", "category", "digest", "settings")}
+            columns |= {f"old_{name}": known[name] for name in ("part", "reason", "digest", "settings")}
+            columns |= {"kind": pa.array(["changed"] * len(rows)), "tried": known["digest"]}
+            columns |= {"tries": pa.array(np.ones(len(rows), np.int32))}
+            writer.write_table(pa.table([columns[name] for name in CHANGES.names], schema=CHANGES))
+    library.put(f"{RELABELLED}/changes.parquet", path)
 
 
 def add_objects(directory: Path, numbers: range) -> None:

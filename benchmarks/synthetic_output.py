@@ -45,12 +45,20 @@ IDENTITY = {
 RUN = "runs/2026-01-01"
 
 
-def write_run(store: Store, objects: int, objects_a_shard: int, failed_every: int = 0, manifests: bool = False) -> Plan:
+def write_run(
+    store: Store,
+    objects: int,
+    objects_a_shard: int,
+    failed_every: int = 0,
+    manifests: bool = False,
+    first_mask: int = 0,
+) -> Plan:
     """A complete run: its plan's seal and all its parts, but no shards of the plan.
 
     Args:
         failed_every: one object in so many has failed; 0: none.
         manifests: also the manifests of all shards, as the run's end writes them.
+        first_mask: which of the masks the first object has.
     """
     firsts = range(0, objects, objects_a_shard)
     shards = (
@@ -68,7 +76,7 @@ def write_run(store: Store, objects: int, objects_a_shard: int, failed_every: in
     def put(number: int) -> Row:
         first = firsts[number]
         rows = np.arange(first, min(first + objects_a_shard, objects))
-        table = part_table(rows, failed_every).replace_schema_metadata(metadata | {"shard": str(number)})
+        table = part_table(rows, failed_every, first_mask).replace_schema_metadata(metadata | {"shard": str(number)})
         data = parquet_bytes(table)
         # Not `put`, which waits until a disk has written each part.
         scratch = Path(directory) / str(number)
@@ -113,9 +121,9 @@ def write_tables(library: Store, objects: int, index_tables: Iterable[pa.Table],
     append_state(library, State(1, None, (night,)))
 
 
-def part_table(rows: np.ndarray, failed_every: int = 0) -> pa.Table:
+def part_table(rows: np.ndarray, failed_every: int = 0, first_mask: int = 0) -> pa.Table:
     """The part of the objects with these numbers, without metadata."""
-    length, which = len(rows), rows % MASKS
+    length, which = len(rows), (rows + first_mask) % MASKS
     failed = rows % failed_every == 0 if failed_every else np.zeros(length, bool)
     masks = {name: column.take(pa.array(which, mask=failed)) for name, column in _masks().items()}
     error = pa.StructArray.from_arrays(

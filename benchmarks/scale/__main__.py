@@ -5,6 +5,7 @@
     python -m benchmarks.scale --plan-only --objects 10000000
     python -m benchmarks.scale --bar export --objects 16000000         # a library's export, see reading.py
     python -m benchmarks.scale --bar night --objects 20000000          # nights with little new, on a disk
+    python -m benchmarks.scale --bar settle --objects 1000000          # a library's night that labelled all anew
     python -m benchmarks.scale --bar status --parts 100000 --s3  # `m2n2 status`, or --without-manifests
     python -m benchmarks.scale --bar driver --shards 1000000        # what a driver holds of every shard
 
@@ -23,7 +24,7 @@ from typing import Any
 
 from benchmarks.scale.driver_memory import driver_bar
 from benchmarks.scale.labelling import label_process, measure, plan_process
-from benchmarks.scale.reading import export_bar, night_bar, status_bar
+from benchmarks.scale.reading import export_bar, night_bar, settle_bar, settle_process, status_bar
 from tests.s3_server import S3Server, use_credentials
 
 
@@ -34,23 +35,26 @@ def main() -> None:
     parser.add_argument("--s3", action="store_true", help="plan and parts on a real S3 server instead of a disk")
     parser.add_argument("--plan-only", action="store_true")
     parser.add_argument(
-        "--bar", choices=["export", "status", "night", "driver"], help="only this, on a synthetic output"
+        "--bar", choices=["export", "settle", "status", "night", "driver"], help="only this, on a synthetic output"
     )
     parser.add_argument("--shards", type=int, default=1_000_000, help="of the plan whose driver is looked at")
     parser.add_argument("--parts", type=int, default=100_000, help="of the output whose status is read")
     parser.add_argument("--without-manifests", action="store_true", help="the status of an output that has none")
     parser.add_argument("--report", type=Path, help="write the figures there, as JSON")
-    parser.add_argument("--process", choices=["plan", "label"], help=argparse.SUPPRESS)
+    parser.add_argument("--process", choices=["plan", "label", "settle"], help=argparse.SUPPRESS)
     parser.add_argument("--job", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.process:
-        {"plan": plan_process, "label": label_process}[options.process](options.job)
+        processes = {"plan": plan_process, "label": label_process, "settle": settle_process}
+        processes[options.process](options.job)
         return
     with tempfile.TemporaryDirectory(prefix="m2n2-scale-") as directory, server(Path(directory), options.s3) as storage:
         if options.bar == "export":
             figures = export_bar(Path(directory), options.objects, storage)
         elif options.bar == "night":
             figures = night_bar(Path(directory), options.objects)
+        elif options.bar == "settle":
+            figures = settle_bar(Path(directory), options.objects)
         elif options.bar == "driver":
             figures = driver_bar(Path(directory) / "labels", options.shards)
         elif options.bar == "status":

@@ -14,8 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.synthetic_night import add_objects, write_night
+from benchmarks.synthetic_night import RELABELLED, add_objects, write_night, write_relabelled
 from benchmarks.synthetic_output import OBJECTS_AN_IMAGE, write_library, write_run
+from pipeline.library.settle import settle
+from pipeline.plan import load_plan
 from pipeline.storage.filesystem import Storage
 from pipeline.storage.store import Store
 
@@ -52,6 +54,22 @@ def night_bar(directory: Path, objects: int) -> dict[str, Any]:
     figures["after that, nothing new"] = _measured(["nightly", config, "--date", "2026-01-04"])
     figures["compact"] = _measured(["library", "compact", str(directory / "library")])
     return figures | {"compacted, nothing new": _measured(["nightly", config, "--date", "2026-01-05"])}
+
+
+def settle_bar(directory: Path, objects: int) -> dict[str, Any]:
+    """What is left of a night when it has labelled all objects of a library anew: index rows and diff."""
+    _apart(write_relabelled, directory, objects, OBJECTS_A_PART)
+    figures = _measured(["--process", "settle", "--job", str(directory)], "benchmarks.scale")
+    diff = json.loads((directory / "library" / RELABELLED / "diff.json").read_text())
+    assert (diff["changed"], diff["compared"]) == (objects, objects), diff
+    return {"objects": objects} | figures
+
+
+def settle_process(directory: Path) -> None:
+    """Settle the night that `write_relabelled` left."""
+    library = Store(str(directory / "library"))
+    plan = load_plan(library, f"{RELABELLED}/")
+    settle(library, RELABELLED, plan, directory / "settled.parquet")
 
 
 def _apart(write: Callable[..., object], *arguments: object) -> None:

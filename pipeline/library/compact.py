@@ -100,7 +100,7 @@ def _fold(library: Store, lease: Lease, folded: Folded, reason: str) -> None:
     name = f"compacted-{lease.holder.token:010d}.parquet"
     index, registry = f"index/{name}", f"registry/{name}" if folded.registry else None
     with Index(library, folded.index) as merged:
-        library.put_file(index, merged.path)
+        library.put(index, merged.path)
     if registry:
         _fold_registry(library, folded.registry, registry)
     at = store_time(library).isoformat(timespec="seconds")
@@ -119,7 +119,7 @@ def _fold_registry(library: Store, keys: Sequence[str], target: str) -> None:
                     for batch in file.iter_batches():
                         table = pa.Table.from_batches([batch])
                         writer.write_table(pa.concat_tables([REGISTRY.empty_table(), table], promote_options="default"))
-        library.put_file(target, folded)
+        library.put(target, folded)
 
 
 def _unreferenced(library: Store, state: State, before: datetime) -> list[Entry]:

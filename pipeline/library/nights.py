@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import logging
 import tempfile
 import threading
@@ -173,7 +174,7 @@ class _Driver:
                     if not self._wishes.accept_removed:
                         check_removed(changes.counts["removed"], changes.images_gone, totals, self._job.limits)
                     changes.close()
-                    self._library.put(f"{night.run}/changes.parquet", path.read_bytes())
+                    self._library.put(f"{night.run}/changes.parquet", path)
 
                 try:
                     if first is None:
@@ -239,23 +240,27 @@ class _Driver:
         return (retried + self._job.limits.max_failed_share * (plan.objects - retried)) / max(1, plan.objects)
 
     def _finish(self, night: Night, plan: Plan | None, began: str, doubtful: str | None = None) -> NightReport:
-        settled, before = settle(self._library, night.run, plan), self._lease.state
+        before = self._lease.state
         name = f"{night.run.removeprefix('runs/')}-{self._lease.holder.token:010d}.parquet"
-        index = self._put_new(f"index/{name}", settled.index)
-        with tempfile.TemporaryDirectory(prefix="m2n2-registry-") as directory:
+        with tempfile.TemporaryDirectory(prefix="m2n2-night-") as directory:
+            settled = settle(self._library, night.run, plan, Path(directory) / "index.parquet")
+            index = self._put_new(f"index/{name}", settled.index)
             names = register_night(
                 *(self._library, before.registry_keys, before.index_keys, settled.index, Path(directory)),
                 *(self._categories, self._source),
             )
-        registry = self._put_new(f"registry/{name}", names) if names else None
+            registry = self._put_new(f"registry/{name}", names) if names else None
         self._commit(replace(night, state="finished", index=index, registry=registry))
         with Index(self._library, self._lease.state.index_keys) as merged:
             totals = merged.totals()
         return self._judged(night.date, "complete", night, settled.diff, totals, began, doubtful)
 
-    def _put_new(self, key: str, data: bytes) -> str:
-        if not self._library.put_new(key, data) and self._library.read(key) != data:
-            raise LeaseLost(f"{self._library.url(key)} was written by somebody else")
+    def _put_new(self, key: str, path: Path) -> str:
+        if not self._library.put_new(key, path):
+            there = path.with_suffix(".there")
+            self._library.get_file(key, there)
+            if not filecmp.cmp(path, there, shallow=False):
+                raise LeaseLost(f"{self._library.url(key)} was written by somebody else")
         return key
 
     def _judged(

@@ -144,27 +144,25 @@ def register_night(
     library: Store,
     registry_keys: Sequence[str],
     index_keys: Sequence[str],
-    new_index: bytes,
+    new_index: Path,
     directory: Path,
     given: Sequence[Category] = (),
     source: str = "",
-) -> bytes | None:
-    """The registry file that a night adds; None where all its names are known.
+) -> Path | None:
+    """The registry file that a night adds, in `directory`; None where all its names are known.
 
     Args:
         registry_keys, index_keys: of the library before this night.
-        new_index: the night's index file.
-        directory: for temporary files.
+        new_index: the night's index file, on this machine.
+        directory: for this and temporary files.
         given, source: see Registry.give_categories.
     """
     with open_database(directory / "registry.duckdb") as database:
         registry = _registry_before(database, library, registry_keys, index_keys)
         registry.give_categories(given, source)
-        path = directory / "new_index.parquet"
-        path.write_bytes(new_index)
-        _add_masks(database, library, registry, path)
+        _add_masks(database, library, registry, new_index)
         added = directory / "registry.parquet"
-        return added.read_bytes() if registry.write_added(added) else None
+        return added if registry.write_added(added) else None
 
 
 def _registry_before(

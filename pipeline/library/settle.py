@@ -18,11 +18,10 @@ from pycocotools import mask as coco_mask
 
 from pipeline.failure import REASONS
 from pipeline.library.changes import CHANGES, LEFT_ALONE
-from pipeline.library.index import INDEX, open_database, stream
+from pipeline.library.index import INDEX, ROWS_A_BATCH, open_database, stream
 from pipeline.library.parts_of_nights import read_in_batches
 from pipeline.parts import PART, part_key
 from pipeline.plan import Plan
-from pipeline.storage.parquet import read_parquet
 from pipeline.storage.store import Store
 
 RESULT = pa.schema([("image", pa.string()), ("object", pa.string()), ("reason", pa.string()), ("part", pa.string())])
@@ -72,37 +71,42 @@ class Diff:
 
 @dataclass(frozen=True)
 class Settled:
-    """The bytes of a night's index file, and its diff."""
+    """A night's index file, on this machine, and its diff."""
 
-    index: bytes
+    index: Path
     diff: Diff
 
 
-def settle(library: Store, run: str, plan: Plan | None) -> Settled:
+def settle(library: Store, run: str, plan: Plan | None, index: Path) -> Settled:
     """Read a finished night's changes and parts; write `diff.parquet` and `diff.json` beside them.
 
     Args:
         run: the night's folder below the library, with `changes.parquet` in it.
         plan: of the night's run, complete; None where there was nothing to label.
+        index: where the night's index file goes, on this machine.
     """
     with tempfile.TemporaryDirectory(prefix="m2n2-settle-") as name:
         directory = Path(name)
-        (directory / "changes.parquet").write_bytes(library.read(f"{run}/changes.parquet"))
+        changes, diff_file = directory / "changes.parquet", directory / "diff.parquet"
+        library.get_file(f"{run}/changes.parquet", changes)
         with open_database(directory / "settle.duckdb") as database:
-            _read_changes(database, directory / "changes.parquet")
+            _read_changes(database, changes)
             _collect(database, library, run, plan)
-            _index_rows(database, directory / "index.parquet")
-            diff = _diff(database, directory / "diff.parquet", _left_alone(directory / "changes.parquet"))
-        library.put(f"{run}/diff.parquet", (directory / "diff.parquet").read_bytes())
+            _index_rows(database, index)
+            diff = _diff(database, diff_file, _left_alone(changes))
+        library.put(f"{run}/diff.parquet", diff_file)
         library.put(f"{run}/diff.json", json.dumps(asdict(diff), indent=1).encode())
-        return Settled((directory / "index.parquet").read_bytes(), diff)
+        return Settled(index, diff)
 
 
 def count_retried(library: Store, run: str) -> int:
     """How many objects of a night have been tried before; none in one that version 0.1 began."""
-    key = f"{run}/changes.parquet"
-    kinds = read_parquet(library.read(key), library.url(key), ["kind"])["kind"]
-    return int(pc.sum(pc.equal(kinds, "retried")).as_py() or 0)
+    with tempfile.TemporaryDirectory(prefix="m2n2-settle-") as name:
+        changes = Path(name) / "changes.parquet"
+        library.get_file(f"{run}/changes.parquet", changes)
+        with pq.ParquetFile(changes) as file:
+            kinds = (batch["kind"] for batch in file.iter_batches(ROWS_A_BATCH, columns=["kind"]))
+            return sum(pc.sum(pc.equal(each, "retried")).as_py() or 0 for each in kinds)
 
 
 def _read_changes(database: duckdb.DuckDBPyConnection, path: Path) -> None:
@@ -180,8 +184,7 @@ def _index_rows(database: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 
 def _diff(database: duckdb.DuckDBPyConnection, path: Path, left_alone: dict[str, int]) -> Diff:
-    ious: list[float] = []
-    resized = 0
+    compared = resized = 0
     kinds = dict(database.execute("SELECT kind, count(*) FROM changes GROUP BY kind").fetchall())
     failed = dict(
         database.execute(
@@ -201,21 +204,27 @@ def _diff(database: duckdb.DuckDBPyConnection, path: Path, left_alone: dict[str,
     )
 
     def with_iou() -> Iterator[dict[str, Any]]:
-        nonlocal resized
+        nonlocal compared, resized
         for row in rows:
             old, new = row.pop("old"), row.pop("new")
             row["iou"] = None
             if old["counts"] is not None and new["counts"] is not None:
                 if old["size"] == new["size"]:
                     row["iou"] = float(coco_mask.iou([old], [new], [0])[0, 0])
-                    ious.append(row["iou"])
+                    compared += 1
                 else:
                     resized += 1
             yield row
 
     _write(with_iou(), DIFF, path)
-    mean = statistics.fmean(ious) if ious else None
-    return Diff(**kinds, **left_alone, failed=failed, mean_iou=mean, compared=len(ious), resized=resized)
+    mean = statistics.fmean(_ious(path)) if compared else None
+    return Diff(**kinds, **left_alone, failed=failed, mean_iou=mean, compared=compared, resized=resized)
+
+
+def _ious(path: Path) -> Iterator[float]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(ROWS_A_BATCH, columns=["iou"]):
+            yield from batch["iou"].drop_null().to_pylist()
 
 
 def _write(rows: Iterator[dict[str, Any]], schema: pa.Schema, path: Path) -> None:
@@ -223,7 +232,7 @@ def _write(rows: Iterator[dict[str, Any]], schema: pa.Schema, path: Path) -> Non
         batch: list[dict[str, Any]] = []
         for row in rows:
             batch.append(row)
-            if len(batch) == 20_000:
+            if len(batch) == ROWS_A_BATCH:
                 writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
                 batch.clear()
         writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))

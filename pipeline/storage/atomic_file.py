@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import uuid
 from pathlib import Path
 
 from pipeline.storage.refusals import UnusableStorage
 
+COPIED_AT_ONCE = 1 << 20
 NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 
 
-def create_file(path: Path, data: bytes) -> bool:
-    """Create a file with these bytes; False, and nothing changed, where it is there already."""
+def create_file(path: Path, data: bytes | Path) -> bool:
+    """Create a file with these bytes, or those of another file; False, and nothing changed, where it is there."""
     temporary = temporary_beside(path)
     try:
         _write_synced(temporary, data)
@@ -36,8 +38,8 @@ def create_file(path: Path, data: bytes) -> bool:
     return True
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Create or replace a file."""
+def replace_file(path: Path, data: bytes | Path) -> None:
+    """Create or replace a file with these bytes, or those of another file."""
     temporary = temporary_beside(path)
     try:
         _write_synced(temporary, data)
@@ -57,8 +59,12 @@ def is_temporary(name: str) -> bool:
     return name.rsplit("/", 1)[-1].startswith((".tmp-", ".probe-"))
 
 
-def _write_synced(path: Path, data: bytes) -> None:
+def _write_synced(path: Path, data: bytes | Path) -> None:
     with path.open("xb") as file:
-        file.write(data)
+        if isinstance(data, Path):
+            with data.open("rb") as source:
+                shutil.copyfileobj(source, file, COPIED_AT_ONCE)
+        else:
+            file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -2,8 +2,8 @@
 
 The exactly-once rule of the pipeline rests on two operations of this file: `put_new`, which makes a whole object
 appear under its key or nothing, and never replaces one that is there; and `listing`, which no cache ever answers.
-Objects are built in memory and sent as bytes: writing through an open file would publish a truncated object when an
-exception closes it.
+Objects are built in memory, or those that grow with the work in a file of this machine, and then sent: writing through
+an open file of the store would publish a truncated object when an exception closes it.
 """
 
 from __future__ import annotations
@@ -128,8 +128,11 @@ class Store:
         """As `listing`, the objects whose keys come after `after` and not after `last`; S3 is asked for these alone."""
         return self._listed(prefix, self._locate(after)[1], self._locate(last)[1])
 
-    def put_new(self, key: str, data: bytes) -> bool:
+    def put_new(self, key: str, data: bytes | Path) -> bool:
         """Create an object, all of it or nothing; never replace one.
+
+        Args:
+            data: its bytes, or the file here that has them, of any size.
 
         Returns:
             True where this call created it; False where the key was taken. After a lost answer the retry may find its
@@ -139,30 +142,30 @@ class Store:
         if speaks(fs, "file"):
             return create_file(Path(path), data)
         try:
-            self._upload(key, fs, len(data), "pipe_file", path, data, mode="create")
+            self._send(key, fs, path, data, mode="create")
         except OSError as error:
             if isinstance(error, FileExistsError) or s3_code(error) == "PreconditionFailed":
                 return False
             raise
         return True
 
-    def put(self, key: str, data: bytes) -> None:
-        """Create or replace an object, atomically: for status and exports, never for parts of a run."""
+    def put(self, key: str, data: bytes | Path) -> None:
+        """Create or replace an object, atomically: for status and exports, never for parts of a run; as `put_new`."""
         fs, path = self._locate(key)
         if speaks(fs, "file"):
             replace_file(Path(path), data)
         else:
-            self._upload(key, fs, len(data), "pipe_file", path, data)
+            self._send(key, fs, path, data)
 
     def put_file(self, key: str, source: Path) -> None:
-        """Upload a file of any size; the key appears when all of it has arrived."""
+        """As `put` of a file, but nobody waits until a disk has written it: for many files that can be made again."""
         fs, path = self._locate(key)
         if speaks(fs, "file"):
             temporary = temporary_beside(Path(path))
             fs.put_file(str(source), str(temporary))
             temporary.replace(path)
         else:
-            self._upload(key, fs, source.stat().st_size, "put_file", str(source), path)
+            self._send(key, fs, path, source)
 
     def get_file(self, key: str, target: Path) -> None:
         """Download an object of any size into a local file. Raises FileNotFoundError, PermissionError."""
@@ -254,6 +257,12 @@ class Store:
                     continue
             if info["type"] == "file":
                 yield name, info
+
+    def _send(self, key: str, fs: Any, path: str, data: bytes | Path, **options: Any) -> None:
+        if isinstance(data, Path):
+            self._upload(key, fs, data.stat().st_size, "put_file", str(data), path, **options)
+        else:
+            self._upload(key, fs, len(data), "pipe_file", path, data, **options)
 
     def _upload(self, key: str, fs: Any, size: int, method: str, *arguments: Any, **options: Any) -> None:
         """Send bytes, within a time limit of our own.

@@ -209,7 +209,7 @@ def test_storage_that_replaces_objects_is_for_those_who_allow_it(
     assert "nothing here keeps two nights apart" in caplog.text
 
 
-def replaced(path: Path, data: bytes) -> bool:
+def replaced(path: Path, data: bytes | Path) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    path.write_bytes(data.read_bytes() if isinstance(data, Path) else data)
     return True

@@ -30,6 +30,19 @@ def test_an_object_is_created_once_and_never_replaced(store: Store) -> None:
     assert store.read("parts/a") == b"first"
 
 
+def test_a_file_of_this_machine_is_created_once_or_replaced_as_bytes_are(store: Store, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_bytes(b"first" * 1_000_000)
+    second.write_bytes(b"second")
+    assert store.put_new("index/a", first)
+    assert not store.put_new("index/a", second)
+    assert store.read("index/a") == first.read_bytes()
+    store.put("index/a", second)
+    assert store.read("index/a") == b"second"
+    assert [entry.key for entry in store.listing("")] == ["index/a"]
+    assert first.exists(), "it is copied"
+
+
 def test_of_many_writers_exactly_one_creates(store: Store) -> None:
     created: list[bool] = []
     writers = [

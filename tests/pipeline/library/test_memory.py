@@ -1,0 +1,87 @@
+"""What a night holds in memory does not grow with the library: what does grow are files."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.synthetic_night import RELABELLED, write_relabelled
+from pipeline.library import index, settle
+from pipeline.library.compact import compact
+from pipeline.library.ledger import read_state
+from pipeline.plan import load_plan
+from pipeline.storage.store import Store
+from tests.jobs.site import FakeLabeller, Site
+
+OBJECTS_A_PART = 25
+COMPARED: dict[str, Any] = {"mean_iou": 1.0, "compared": 1}
+
+
+def test_what_grows_with_a_library_is_never_one_piece_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(Store(str(tmp_path)), FakeLabeller(monkeypatch))
+    in_memory = whole_in_memory(monkeypatch)
+    site.photos("a", "b")
+    site.clicks("01", {("a", "1"): 10, ("b", "1"): 20})
+    site.labeller.reasons = {("b", "1"): "internal"}
+    site.night("2026-01-01")
+    site.photos("a", content="edited")
+    assert site.night("2026-01-02")[0].diff == settle.Diff(changed=1, retried=1, failed={"internal": 1}, **COMPARED)
+    assert len(compact(site.library, "monthly").index) == 2
+
+    state = read_state(site.library)
+    growing = [*state.index_keys, *state.registry_keys]
+    growing += [f"{night.run}/{name}.parquet" for night in state.nights for name in ("changes", "diff")]
+    assert all(site.library.exists(key) for key in growing)
+    folders = ("index/", "registry/")
+    assert [key for key in in_memory if key.startswith(folders) or key in growing] == []
+
+
+def whole_in_memory(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys of objects that are read as bytes or put from bytes from now on."""
+    keys: list[str] = []
+    read = Store.read
+
+    def reading(store: Store, key: str) -> bytes:
+        keys.append(key)
+        return read(store, key)
+
+    monkeypatch.setattr(Store, "read", reading)
+    for method in ("put", "put_new"):
+        putting = getattr(Store, method)
+
+        def seen(store: Store, key: str, data: object, putting: Any = putting) -> object:
+            if isinstance(data, bytes):
+                keys.append(key)
+            return putting(store, key, data)
+
+        monkeypatch.setattr(Store, method, seen)
+    return keys
+
+
+def test_settling_a_night_that_labelled_all_anew_holds_as_much_of_many_objects_as_of_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (index, settle):
+        monkeypatch.setattr(module, "ROWS_A_BATCH", 200)
+    peaks = [peak_of_settling(tmp_path / str(objects), objects) for objects in (1_000, 8_000)]
+    assert peaks[1] < peaks[0] + 200_000, f"{peaks} bytes: more than 28 an object"
+
+
+def peak_of_settling(directory: Path, objects: int) -> int:
+    """Bytes that Python held at most."""
+    directory.mkdir()
+    write_relabelled(directory, objects, OBJECTS_A_PART)
+    library = Store(str(directory / "library"))
+    plan = load_plan(library, f"{RELABELLED}/")
+    tracemalloc.start()
+    try:
+        settled = settle.settle(library, RELABELLED, plan, directory / "index.parquet")
+        assert (settled.diff.changed, settled.diff.compared) == (objects, objects)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
