@@ -136,7 +136,7 @@ def _sessions_of_their_own() -> Iterator[None]:
 
 def _check_room(job: Job) -> None:
     room = ray.cluster_resources()
-    for key, resource, wanted in (("gpus", "GPU", job.workers.gpus), ("cpus", "CPU", job.workers.cpus)):
+    for key, resource, wanted in (("gpus", "GPU", job.workers.gpus), ("cpus", "CPU", job.workers.cores)):
         found = room.get(resource, 0.0)
         if wanted > found:
             raise InvalidJob(

@@ -92,7 +92,8 @@ def status_text(status: Status) -> str:
         beat = status.heartbeat
         left = "?" if beat["left_s"] is None else duration(beat["left_s"])
         workers = f"{beat['workers']} of {beat['wanted']}" if "wanted" in beat else beat["workers"]
-        lines.append(f"driver   alive: {beat['host']} pid {beat['pid']}, {workers} workers")
+        cpus = f" of {beat['worker_cpus']:g} CPUs" if "worker_cpus" in beat else ""  # older ones did not say
+        lines.append(f"driver   alive: {beat['host']} pid {beat['pid']}, {workers} workers{cpus}")
         if beat.get("waiting"):  # version 0.1.0 did not say
             lines.append(f"waiting  {beat['waiting']}")
         lines.append(f"rate     {beat['images_per_s']:.2f} images/s, left {left}")

@@ -27,6 +27,9 @@ ExportFormat = Literal[
 STRICT = ConfigDict(frozen=True, extra="forbid")
 
 
+DEFAULT_CPUS = 1.0  # a worker's
+
+
 class InvalidJob(ValueError):
     """A job that cannot be run: the message names the file, the key, what was found and what is allowed."""
 
@@ -76,13 +79,23 @@ class Backbone(BaseModel):
 
 
 class Workers(BaseModel):
-    """How many actors, and what each one takes. `count: auto` takes what the cluster has."""
+    """How many actors, and what each one takes. `count: auto` takes what the cluster has.
+
+    Attributes:
+        cpus: what Ray keeps for a worker, and threads of its CPU stages; "auto": as many as a run's images need beside
+            the cluster's GPUs where that is known, see docs/backbones.md, else DEFAULT_CPUS.
+    """
 
     model_config = STRICT
 
     count: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     gpus: Annotated[float, Field(ge=0)] = 1.0
-    cpus: Annotated[float, Field(gt=0)] = 1.0
+    cpus: Annotated[float, Field(gt=0)] | Literal["auto"] = DEFAULT_CPUS
+
+    @property
+    def cores(self) -> float:
+        """`cpus` as a number: of "auto" that no run has settled, the default."""
+        return DEFAULT_CPUS if self.cpus == "auto" else self.cpus
 
 
 class Limits(BaseModel):

@@ -15,9 +15,9 @@ from jobs.exit_codes import BAD_INPUT, COMPLETE
 
 if TYPE_CHECKING:
     from pipeline.config import Job
-    from pipeline.forecast.cores import Cores
     from pipeline.forecast.forecast import Forecast
     from pipeline.forecast.sample import Sample
+    from pipeline.worker.cores import Cores
 
 CATEGORIES_SHOWN = 8
 
@@ -63,6 +63,8 @@ def _lines(job: Job, found: Forecast) -> Iterator[str]:
     yield from _time_lines(found)
     if found.cores is not None:
         yield from _core_lines(found.cores)
+    elif job.workers.cpus == "auto":
+        yield f"cores     workers.cpus is auto: {job.workers.cores:g}, nothing was reckoned for this backbone or device"
 
 
 def _sample_lines(sample: Sample) -> Iterator[str]:
@@ -97,6 +99,8 @@ def _core_lines(cores: Cores) -> Iterator[str]:
     yield f"cores     {cores.core_seconds:g} core-seconds an image beside the GPU ({image})"
     each = (f"{need.card} {need.cores} for {need.images_per_s:g} images/s" for need in cores.needs)
     yield f"          a worker needs, by rates that are reckoned, never run: {', '.join(each)}"
+    if cores.given == "auto":
+        yield "          workers.cpus is auto: what the cluster's card needs, at most what a node has for each worker"
     if cores.short:
         cards = ", ".join(need.card for need in cores.short)
         yield f"          workers.cpus is {cores.given:g}: too few for {cards}, which will wait for the CPU"

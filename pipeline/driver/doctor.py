@@ -80,7 +80,7 @@ def _storage_clock(store: Store) -> str:
 def _examine_nodes(job: Job, photo: ObjectClicks) -> dict[str, list[Check]]:
     room = find_room(job.workers, without=())
     if not room.nodes:
-        asked = f"each worker asks for {job.workers.gpus:g} GPUs and {job.workers.cpus:g} CPUs"
+        asked = f"each worker asks for {job.workers.gpus:g} GPUs and {job.workers.cores:g} CPUs"
         return {"cluster": [Check("room", False, f"no node can hold a worker: {asked}; there are {room}")]}
     # Less than a worker asks for, so that nodes can be looked at while a run uses them; the model needs its GPU.
     look: Any = ray.remote(num_cpus=0, num_gpus=job.workers.gpus, max_retries=0)(_on_node)

@@ -228,7 +228,7 @@ class Fleet:
 
     def _start(self) -> _Worker:
         workers = self._job.workers
-        options: dict[str, Any] = {"num_cpus": workers.cpus, "num_gpus": workers.gpus}
+        options: dict[str, Any] = {"num_cpus": workers.cores, "num_gpus": workers.gpus}
         if given_up := self._nodes.given_up:
             options["label_selector"] = {"ray.io/node-id": f"!in({', '.join(sorted(given_up))})"}
         actor = LabelerActor.options(**options).remote(self._job, self._plan.reference)

@@ -89,9 +89,9 @@ class Snapshot:
 class Heartbeat:
     """Says in the store, every few seconds, that a driver is alive and how far it is."""
 
-    def __init__(self, store: Store, fingerprint: str) -> None:
-        """`fingerprint` is that of the plan which is worked on."""
-        self._store, self._fingerprint = store, fingerprint
+    def __init__(self, store: Store, fingerprint: str, worker_cpus: float) -> None:
+        """`fingerprint` is that of the plan which is worked on, `worker_cpus` what each worker has."""
+        self._store, self._fingerprint, self._worker_cpus = store, fingerprint, worker_cpus
         self._suspicions = Suspicions()
         self._doubts: Doubts | None = None
         self._stages: Mapping[str, float] = {}
@@ -130,6 +130,7 @@ class Heartbeat:
             "left_s": snapshot.left_s,
             "workers": snapshot.workers,
             "wanted": snapshot.wanted,
+            "worker_cpus": self._worker_cpus,
             "waiting": snapshot.waiting,
         }
         try:

@@ -1,14 +1,21 @@
-"""What the cluster has, and how many workers that is room for."""
+"""What the cluster has, how many workers that is room for, and how many CPUs each gets beside its GPU."""
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import ray
 
-from pipeline.config import Workers
+from pipeline.config import DEFAULT_CPUS, Job, Workers
+from pipeline.plan import Plan
+from pipeline.worker.cores import Cores, cores_of_plan
+
+CARD = "accelerator_type:"  # what Ray calls a node's GPU: accelerator_type:A100
+
+log = logging.getLogger("m2n2.run")
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,40 @@ def find_room(wanted: Workers, without: Collection[str]) -> Room:
     )
 
 
+def settle_cpus(job: Job, plan: Plan) -> Job:
+    """The job with the number that its `workers.cpus: auto` is on the connected cluster, said in one line.
+
+    Raises as `cores_of_plan`.
+    """
+    if job.workers.cpus != "auto":
+        return job
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus, why = cpus_beside_gpu(job.workers, cores_of_plan(job, plan), alive)
+    log.info("workers.cpus auto: %g, %s", cpus, why)
+    return job.model_copy(update={"workers": job.workers.model_copy(update={"cpus": cpus})})
+
+
+def cpus_beside_gpu(workers: Workers, cores: Cores | None, nodes: Sequence[Mapping[str, float]]) -> tuple[float, str]:
+    """CPUs for each worker and why so many: its card's need, at most what every node has for it; or the default.
+
+    Args:
+        cores: what the images need; None where nothing was reckoned for them.
+        nodes: resources of each.
+    """
+    with_gpus = [node for node in nodes if node.get("GPU")]
+    cards = {name.removeprefix(CARD) for node in with_gpus for name in node if name.startswith(CARD)}
+    needs = [need for need in cores.needs if need.card.split()[0] in cards] if cores else []
+    if cores is None or not needs:
+        gpus = f"the cluster's GPUs ({', '.join(sorted(cards)) or 'none whose kind is known'})"
+        return DEFAULT_CPUS, f"the default: nothing was reckoned for {gpus if cores else 'this backbone or device'}"
+    need = max(needs, key=lambda each: each.cores)
+    why = f"{need.card} needs {need.cores} for {need.images_per_s:g} images/s of {cores.core_seconds:g} core-seconds"
+    there = math.floor(min(node.get("CPU", 0.0) * min(1.0, workers.gpus / node["GPU"]) for node in with_gpus))
+    if need.cores <= there:
+        return float(need.cores), why
+    return float(max(1, there)), f"all that a node has for each worker: {why}"
+
+
 def free() -> str:
     """What of the cluster nobody uses, for people."""
     resources = ray.available_resources()
@@ -56,7 +97,7 @@ def free() -> str:
 
 
 def _fits(wanted: Workers, resources: Mapping[str, float]) -> int:
-    room = resources.get("CPU", 0.0) / wanted.cpus
+    room = resources.get("CPU", 0.0) / wanted.cores
     if wanted.gpus:
         room = min(room, resources.get("GPU", 0.0) / wanted.gpus)
     return math.floor(room + 1e-9)

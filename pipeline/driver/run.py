@@ -24,6 +24,7 @@ from pipeline.driver.fleet import TASKS_IN_FLIGHT, Fleet
 from pipeline.driver.nodes import NoWorkers
 from pipeline.driver.pace import Pace
 from pipeline.driver.progress import Heartbeat, Snapshot
+from pipeline.driver.room import settle_cpus
 from pipeline.driver.seeing.metrics import RunMetrics
 from pipeline.driver.seeing.post_mortem import PostMortems
 from pipeline.driver.seeing.slowest import read_slowest
@@ -145,11 +146,12 @@ def _label(
     if len(done) == len(plan.shards):
         return
     connect_once()
+    job = settle_cpus(job, plan)
     log.info("shards total=%d done=%d objects=%d", len(plan.shards), len(done), plan.objects)
     fleet = Fleet(job, plan)
     try:
         with (
-            Heartbeat(job.output_store, plan.fingerprint) as heartbeat,
+            Heartbeat(job.output_store, plan.fingerprint, job.workers.cores) as heartbeat,
             PostMortems(job.output_store) as deaths,
             ManifestsDuringRun(job.output_store, plan, done) as manifests,
             RunMetrics(job.output) as metrics,

@@ -55,7 +55,7 @@ def why_unschedulable(asked: Workers, room: Room, for_s: float) -> str:
         for_s: for how long that has been so.
     """
     largest = room.largest or {}
-    kinds = (("GPU", "GPUs", asked.gpus), ("CPU", "CPUs", asked.cpus))
+    kinds = (("GPU", "GPUs", asked.gpus), ("CPU", "CPUs", asked.cores))
     short = [
         f"{plural} (a worker asks for {wanted:g}, the largest node has {largest.get(kind, 0.0):g})"
         for kind, plural, wanted in kinds
@@ -69,4 +69,4 @@ def why_unschedulable(asked: Workers, room: Room, for_s: float) -> str:
 
 
 def _wanted(asked: Workers) -> str:
-    return f"{asked.gpus:g} GPUs and {asked.cpus:g} CPUs" if asked.gpus else f"{asked.cpus:g} CPUs"
+    return f"{asked.gpus:g} GPUs and {asked.cores:g} CPUs" if asked.gpus else f"{asked.cores:g} CPUs"

@@ -35,7 +35,7 @@ def click_on_ray(jobs: Sequence[Job], request: Request, data: TruthData, work: S
     """
     workers = jobs[0].workers
     gpus = workers.gpus if uses_gpu(request.method) else 0.0
-    options = ray.remote(num_gpus=gpus, num_cpus=workers.cpus)(Evaluator)
+    options = ray.remote(num_gpus=gpus, num_cpus=workers.cores)(Evaluator)
     actors = [options.remote(jobs, request, data) for _ in range(min(len(work), _room(workers, gpus)))]
     pool: Any = ActorPool(actors)
     try:
@@ -49,5 +49,5 @@ def _room(workers: Workers, gpus: float) -> int:
     if workers.count != "auto":
         return workers.count
     room = ray.cluster_resources()
-    by_cpu = int(room.get("CPU", 1.0) // workers.cpus)
+    by_cpu = int(room.get("CPU", 1.0) // workers.cores)
     return max(1, min(by_cpu, int(room.get("GPU", 0.0) // gpus)) if gpus else by_cpu)

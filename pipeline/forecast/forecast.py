@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from pipeline.attempts import all_attempts
 from pipeline.config import Job
-from pipeline.forecast.cores import Cores, cores_beside_gpu
 from pipeline.forecast.rates import Rate, latest_rate
 from pipeline.forecast.sample import Sample, look_at
 from pipeline.inputs.categories import read_categories, refuse_unknown_categories
@@ -19,6 +18,7 @@ from pipeline.parts import finished_shards
 from pipeline.plan import Plan, as_planned, planned_images, shard_size
 from pipeline.shards.shard_file import ImageClicks
 from pipeline.storage.store import Store
+from pipeline.worker.cores import Cores, cores_beside_gpu
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def _setup(job: Job) -> dict[str, Any]:
     backbone = job.backbone
     device = ("cuda" if job.workers.gpus else "cpu") if backbone.device == "auto" else backbone.device
     setup = {"backbone": backbone.name, "dtype": backbone.dtype, "grid": backbone.grid, "device": device}
-    return setup if device == "cuda" else setup | {"cpus": job.workers.cpus}
+    return setup if device == "cuda" else setup | {"cpus": job.workers.cores}
 
 
 def _cache() -> Path:

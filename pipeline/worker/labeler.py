@@ -55,7 +55,7 @@ class Labeler:
         self._progress = Progress()
         self._work = WorkUnderWay()
         # Beside the one pool of the kernels: no more of these than cores that the job gives a worker.
-        refiners = max(1, min(REFINED_AT_ONCE, int(job.workers.cpus)))
+        refiners = max(1, min(REFINED_AT_ONCE, int(job.workers.cores)))
         self._refiners = ThreadPoolExecutor(refiners, thread_name_prefix="refine")
         self._storage_metrics = StorageMetrics()
         self._plan: PlanHead

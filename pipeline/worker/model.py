@@ -27,7 +27,7 @@ def load_model(job: Job) -> Backbone:
     from m2n2.backbones import load_backbone
     from m2n2.backbones.protocol import KeyBackbone
 
-    torch.set_num_threads(max(1, int(job.workers.cpus)))
+    torch.set_num_threads(max(1, int(job.workers.cores)))
     backbone = job.backbone
     model = load_backbone(
         backbone.name,

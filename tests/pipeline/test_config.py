@@ -35,6 +35,7 @@ def test_three_keys_make_a_job_and_overrides_change_any_key(tmp_path: Path) -> N
         ("settings: {temprature: 1}\n", None, "settings.temprature: unknown key; allowed here: affinity, box_margin, "),
         ("storage: {key: abc}\n", None, "storage.key: unknown key; allowed here: anonymous, endpoint_url"),
         ("workers: {count: 0}\n", None, "workers.count: found 0; Input should be greater than or equal to 1"),
+        ("workers: {cpus: many}\n", None, "workers.cpus: found 'many'"),
         ("shard_images: many\n", None, "shard_images: found 'many'"),
         ("export: [cocoa]\n", None, "export.0: found 'cocoa'; Input should be 'coco', 'coco-results'"),
         ("", "backbone.grid", "override 'backbone.grid': expected key=value"),

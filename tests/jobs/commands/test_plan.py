@@ -55,6 +55,12 @@ def test_it_warns_where_a_gpu_would_wait_for_the_cpu(job: Path, capsys: pytest.C
     assert "workers.cpus is 1: too few for A100 80 GB, H100 SXM" in said
     assert main([*on_gpus, "workers.cpus=64"]) == 0
     assert "too few" not in capsys.readouterr().out
+    assert main([*on_gpus, "workers.cpus=auto"]) == 0
+    said = capsys.readouterr().out
+    assert "too few" not in said
+    assert "workers.cpus is auto: what the cluster's card needs, at most what a node has for each worker" in said
+    assert main(["plan", str(job), "workers.cpus=auto"]) == 0
+    assert "workers.cpus is auto: 1, nothing was reckoned for this backbone or device" in capsys.readouterr().out
 
 
 def test_a_job_that_label_would_refuse_ends_with_2(job: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,10 +35,10 @@ def do_shard(store: Store, plan: Plan, shard: int) -> None:
     commit_part(store, plan, shard, images, rows)
 
 
-def beat(store: Store, ended: bool) -> None:
+def beat(store: Store, ended: bool, **more: float) -> None:
     at = datetime.now(UTC).isoformat()
     beat = {"at": at, "host": "here", "pid": 1, "ended": ended, "images_done": 1, "images_per_s": 1.5, "left_s": 9}
-    store.put(HEARTBEAT_KEY, json.dumps(beat | {"workers": 2}).encode())
+    store.put(HEARTBEAT_KEY, json.dumps(beat | {"workers": 2} | more).encode())
 
 
 def test_as_json(run: tuple[Store, Plan], capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,6 +51,16 @@ def test_as_json(run: tuple[Store, Plan], capsys: pytest.CaptureFixture[str]) ->
     assert (found["failed"], found["examples"]) == ({"image_missing": 2}, {"image_missing": ["gone", "gone"]})
     assert (found["driver_alive"], found["heartbeat"]["workers"]) == (True, 2)
     assert datetime.fromisoformat(found["last_part"]).tzinfo is not None
+
+
+def test_how_many_cpus_each_worker_has(run: tuple[Store, Plan], capsys: pytest.CaptureFixture[str]) -> None:
+    store, _ = run
+    beat(store, ended=False)  # as version 0.1.0 did
+    main(["status", store.root])
+    assert "driver   alive: here pid 1, 2 workers\n" in capsys.readouterr().out
+    beat(store, ended=False, wanted=3, worker_cpus=7.0)
+    main(["status", store.root])
+    assert "driver   alive: here pid 1, 2 of 3 workers of 7 CPUs\n" in capsys.readouterr().out
 
 
 def test_the_slowest_images_and_nodes(run: tuple[Store, Plan], capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,7 +86,7 @@ def test_the_run_stops_while_it_fetches_and_the_next_driver_goes_on_counting(tmp
 
     def label(of: Job, shards: int, turned: int) -> None:
         any_fleet: Any = FleetThatFinds()
-        with Heartbeat(of.output_store, "abc") as heartbeat:
+        with Heartbeat(of.output_store, "abc", 1) as heartbeat:
             dispatcher = Dispatcher([(shard, 10) for shard in range(99)])
             labelling = _Labelling(
                 of, plan, dispatcher, any_fleet, heartbeat, RunMetrics("labels"), lambda snapshot: None

@@ -49,7 +49,7 @@ def test_the_driver_after_a_crash_goes_on_from_what_the_heartbeat_left(tmp_path:
     store = Store(str(tmp_path))
     assert read_slowest(store, "abc") == Slowest()
     found = Slowest().plus(report("a", ("1.jpg", 1.5)))
-    with Heartbeat(store, "abc") as heartbeat:
+    with Heartbeat(store, "abc", 1) as heartbeat:
         heartbeat.update(Snapshot(1, 1, 0, 1, 1, slowest=found))
     assert read_slowest(store, "abc") == found
     assert read_slowest(store, "another plan") == Slowest()

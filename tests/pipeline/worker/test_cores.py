@@ -1,11 +1,17 @@
+"""What images take of the CPU beside a GPU, and how many CPUs a worker gets for it."""
+
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.config import Job, parse_job
-from pipeline.forecast.cores import Cores, cores_beside_gpu
+from pipeline.plan import find_or_make_plan
+from pipeline.storage.store import Store
+from pipeline.worker.cores import Cores, cores_beside_gpu, cores_of_plan
+from tests.pipeline.make_data import put_dataset
 
 MEGAPIXEL = 1_000_000
 
@@ -47,6 +53,7 @@ def test_what_a_job_gives_is_held_against_what_each_card_needs() -> None:
     between = needs(found)[0]
     assert [need.card for need in cores_of(job_of(workers={"cpus": between})).short] == ["H100 SXM"]
     assert cores_of(job_of(workers={"cpus": 256})).short == ()
+    assert cores_of(job_of(workers={"cpus": "auto"})).short == ()
 
 
 @pytest.mark.parametrize(
@@ -55,3 +62,17 @@ def test_what_a_job_gives_is_held_against_what_each_card_needs() -> None:
 )
 def test_nothing_is_said_where_no_gpu_is_asked_or_no_rate_was_reckoned(changes: dict[str, Any]) -> None:
     assert cores_beside_gpu(job_of(**changes), MEGAPIXEL, 40, 5) is None
+
+
+def test_what_a_plans_images_take_is_seen_by_a_look_at_some(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    planned = parse_job(put_dataset(store, images=40), "job")  # of 96 x 72 pixels, two objects of one click
+    plan = find_or_make_plan(planned)
+    job = planned.model_copy(update={"backbone": job_of().backbone, "workers": job_of().workers})
+    assert cores_of_plan(job, plan) == cores_beside_gpu(job, 96 * 72, 2, 2)
+    for image in range(1, 40):
+        (tmp_path / "photos" / f"{image:04d}.png").unlink()
+    assert cores_of_plan(job, plan) == cores_beside_gpu(job, 96 * 72, 2, 2)
+    (tmp_path / "photos" / "0000.png").write_bytes(b"no image")
+    assert cores_of_plan(job, plan) is None
+    assert cores_of_plan(planned, plan) is None
