@@ -20,7 +20,7 @@ from m2n2.errors import InvalidAttention
 from m2n2.kernels.compiled import compiled
 from m2n2.kernels.fast_exponential import exp2, log2
 from m2n2.kernels.gpu.choice import Choice
-from m2n2.kernels.gpu.trials import product_trial
+from m2n2.kernels.gpu.trials import product_trial, temper_trial
 from m2n2.kernels.parallel import device_blocks, run_parallel, strips
 from m2n2.kernels.sinkhorn import balance
 from m2n2.kernels.thin_product import thin_product
@@ -67,10 +67,14 @@ def transition_operator(attention_NN: torch.Tensor, settings: Settings, *, overw
     storage = torch.float16 if settings.operator_dtype == "float16" else torch.float32
     reuse = overwrite and attention_NN.dtype == storage and attention_NN.is_contiguous()
     kernel_NN = attention_NN if reuse else torch.empty(attention_NN.shape, dtype=storage, device=attention_NN.device)
-    temper = _temper_cpu if kernel_NN.device.type == "cpu" else _temper_torch
-    temper(attention_NN, kernel_NN, 1.0 / settings.temperature)
+    _temper(attention_NN, kernel_NN, 1.0 / settings.temperature)
     scaling = balance(kernel_NN, settings.sinkhorn_tolerance, settings.sinkhorn_max_rounds)
-    scales = scaling.row_scale.float(), scaling.column_scale.float()
+    row_scale_N, column_scale_N = scaling.row_scale, scaling.column_scale
+    if storage == torch.float16:
+        # Row scales of at most 1: states times these are within float16's range. By a power of two, which is exact.
+        unit = torch.exp2(torch.frexp(row_scale_N.max()).exponent.double())
+        row_scale_N, column_scale_N = row_scale_N / unit, column_scale_N * unit
+    scales = row_scale_N.float(), column_scale_N.float()
     return TransitionOperator(kernel_NN, *scales, scaling.rounds, scaling.residual)
 
 
@@ -80,9 +84,15 @@ def _product(thin_PN: torch.Tensor, large_NN: torch.Tensor) -> torch.Tensor:
     return thin_PN @ large_NN
 
 
-def _temper_cpu(attention_NN: torch.Tensor, kernel_NN: torch.Tensor, power: float) -> None:
+def _temper(attention_NN: torch.Tensor, kernel_NN: torch.Tensor, power: float) -> None:
     """Write `A^power`, rows scaled to sum to N, into the kernel, which may be the attention itself."""
+    if kernel_NN.device.type == "cpu":
+        _temper_cpu(attention_NN, kernel_NN, power)
+    else:
+        TEMPER.on(kernel_NN.device, attention_NN.dtype, kernel_NN.dtype)(attention_NN, kernel_NN, power)
 
+
+def _temper_cpu(attention_NN: torch.Tensor, kernel_NN: torch.Tensor, power: float) -> None:
     def work(rows: tuple[int, int]) -> None:
         first, last = rows
         source = attention_NN[first:last].float().contiguous().numpy()
@@ -96,14 +106,28 @@ def _temper_cpu(attention_NN: torch.Tensor, kernel_NN: torch.Tensor, power: floa
     run_parallel(work, strips(len(kernel_NN), TEMPER_ROWS))
 
 
-def _temper_torch(attention_NN: torch.Tensor, kernel_NN: torch.Tensor, power: float) -> None:
-    """The same on any device."""
+def _temper_torch(attention_NN: torch.Tensor, kernel_NN: torch.Tensor, power: float) -> torch.Tensor:
+    """The same on any device; gives the kernel."""
     for rows in device_blocks(*kernel_NN.shape):
         block = attention_NN[rows].float()
         refuse_faults(block, rows.start)
         # The largest of a row becomes 1 first, as in a stable softmax, so that no row can underflow as a whole.
         tempered = torch.pow(block / block.amax(dim=1, keepdim=True), power)
         kernel_NN[rows] = tempered.mul_(kernel_NN.shape[1] / tempered.sum(dim=1, keepdim=True))
+    return kernel_NN
+
+
+def _temper_triton(attention_NN: torch.Tensor, kernel_NN: torch.Tensor, power: float) -> torch.Tensor:
+    from m2n2.kernels.gpu.temper import temper  # Triton is installed only where there is a GPU
+
+    faulty_N = temper(attention_NN.contiguous(), kernel_NN, power)
+    if bool(faulty_N.any()):
+        row = int(faulty_N.int().argmax())
+        refuse_faults(attention_NN[row : row + 1].float(), row)
+    return kernel_NN
+
+
+TEMPER = Choice("temperature", _temper_torch, _temper_triton, temper_trial)
 
 
 def refuse_faults(block: torch.Tensor, first_row: int) -> None:

@@ -230,7 +230,7 @@ def rates(row: dict[str, Any], case: Case, size: Size, card_name: str) -> dict[s
     parts: dict[str, list[Stage]] = {
         "network and head mean": [counted["network"], counted["head mean"]] if size is FULL else [],
         "head mean": [counted["head mean"]],
-        "operator": [counted["temperature (torch)"], counted["Sinkhorn"]],
+        "operator": [counted["temperature"], counted["Sinkhorn"]],
         "chain": [counted["chain"]],
         "upsampling": [counted["upsampling"]],
     }

@@ -1,7 +1,7 @@
 """Whether the worker's pipeline keeps a GPU busy, on a simulated machine: no GPU, no wall time.
 
     python -m benchmarks.gpu.busy                       # an H100 beside 2 to 48 cores
-    python -m benchmarks.gpu.busy --card L4 --cores 4 8 --images 60
+    python -m benchmarks.gpu.busy --card L4 --cores 4 8 --images 60 --operator-dtype float16
 
 Real threads fetch and decode small photos, and make their masks, in the worker's own line (Prefetch, DeviceLine). How
 long a stage takes is reckoned: of the device by m2n2/kernels/gpu/traffic.py, of the cores by what was measured for a
@@ -26,7 +26,7 @@ from PIL import Image
 from benchmarks.gpu.simulated_machine import Clock, Machine
 from m2n2.backbones.colour import Colour
 from m2n2.backbones.reading import Reader
-from m2n2.kernels.gpu.traffic import CARDS, TYPICAL_STEPS, TYPICAL_SWEEPS, Card, Case, stages
+from m2n2.kernels.gpu.traffic import CARDS, FLOAT_BYTES, HALF_BYTES, TYPICAL_STEPS, TYPICAL_SWEEPS, Card, Case, stages
 from m2n2.settings import Settings
 from m2n2.upsampling import Offsets
 from pipeline.clicks import ObjectClicks
@@ -92,12 +92,13 @@ def main() -> None:
     parser.add_argument("--cores", type=int, nargs="+", default=[2, 4, 8, 16, 24, 32, 48])
     parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--clicks", type=int, default=Costs.clicks)
+    parser.add_argument("--operator-dtype", default="float32", choices=["float32", "float16"])
     for name in ("fetch", "decode", "resize", "click"):
         parser.add_argument(f"--{name}-ms", type=float, default=1e3 * getattr(Costs, f"{name}_s"))
     options = parser.parse_args()
     [card] = [card for card in CARDS if card.name.startswith(options.card)]
     costs = replace(
-        reckoned(card, options.clicks),
+        reckoned(card, options.clicks, HALF_BYTES if options.operator_dtype == "float16" else FLOAT_BYTES),
         **{f"{name}_s": getattr(options, f"{name}_ms") / 1e3 for name in ("fetch", "decode", "resize", "click")},
     )
     print(f"{card.name}, {1e3 * (costs.network_s + costs.upsampling_s):.0f} ms an image: reckoned, never run\n")
@@ -109,10 +110,13 @@ def main() -> None:
         print(f"| {cores} | {rate} | {found.starved_by} |", flush=True)
 
 
-def reckoned(card: Card, clicks: int = Costs.clicks, grid: int = 128, side: int = 1000) -> Costs:
+def reckoned(
+    card: Card, clicks: int = Costs.clicks, operator_bytes: int = FLOAT_BYTES, grid: int = 128, side: int = 1000
+) -> Costs:
     """Stable Diffusion 2 on this card: an image of side x side pixels, 25 sweeps of Sinkhorn, 60 steps of the chain."""
     offsets = Offsets.within((side, side), (grid, grid), Settings())
-    case = Case(grid**2, side**2, int((2 * offsets.reach + 1).sum()), clicks, TYPICAL_SWEEPS, TYPICAL_STEPS)
+    offset_count = int((2 * offsets.reach + 1).sum())
+    case = Case(grid**2, side**2, offset_count, clicks, TYPICAL_SWEEPS, TYPICAL_STEPS, operator_bytes)
     seconds = {stage.name: stage.milliseconds(card) / 1e3 for stage in stages(case)}
     upsampling_s = seconds.pop("upsampling") + seconds.pop("copies")
     return Costs(network_s=sum(seconds.values()), upsampling_s=upsampling_s, clicks=clicks)

@@ -2,7 +2,8 @@
 
 A row's normaliser is log2 of the sum of 2^logits over all keys, in one pass; then each tile of the result takes every
 head's logits anew, which costs arithmetic and no memory, and adds 2^(logit - normaliser) of all heads before it is
-written. Beside the result only the normalisers are kept, (heads, N) float32.
+written. Beside the result only the normalisers are kept, (heads, N) float32. Products of float16 queries and keys are
+exact in float32, where they are added; those of other types are three products of TF32.
 
 Letters in names: N cells, K keys (the first K - N take part in the softmax alone).
 """
@@ -102,4 +103,7 @@ def _add_mean(
 @triton.jit
 def _rows_of(start, row, channel, rows, channels):
     place = row[:, None].to(tl.int64) * channels + channel[None, :]
-    return tl.load(start + place, mask=(row[:, None] < rows) & (channel[None, :] < channels), other=0.0).to(tl.float32)
+    value = tl.load(start + place, mask=(row[:, None] < rows) & (channel[None, :] < channels), other=0.0)
+    if value.dtype != tl.float16:
+        value = value.to(tl.float32)
+    return value

@@ -14,9 +14,9 @@ HEADS, CHANNELS, LAYERS = 5, 64, 2  # of Stable Diffusion 2's captured layers
 NETWORK_FLOPS, NETWORK_BYTES = 8.64e12, 99.7e9
 TORCH_CAPTURE_TENSORS = 6 * HEADS * LAYERS
 TYPICAL_SWEEPS, TYPICAL_STEPS = 25, 60  # of Sinkhorn and of the chain, on photos at a grid of 128 x 128
-TEMPER_BYTES_A_VALUE = 57  # of torch's operations in `transition_operator`: three checks, largest, division, power, sum
-MAPS_AT_ONCE, STATES_PADDED = 16, 64
+MAPS_AT_ONCE, STATES_PADDED, COLUMN_BYTES = 16, 64, 128
 FLOAT_BYTES, HALF_BYTES = 4, 2
+BYTES_A_CLOCK, EXPONENTIALS_A_CLOCK = 128, 16  # of a multiprocessor: from its caches, and of its special function units
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ class Case:
     chain_steps: int
     operator_bytes: int = FLOAT_BYTES
 
+    @property
+    def is_half(self) -> bool:
+        """Whether the operator is stored in float16."""
+        return self.operator_bytes == HALF_BYTES
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -60,6 +65,7 @@ class Stage:
     half_flops: float = 0
     float32_flops: float = 0
     split_flops: float = 0  # float32 products as three products of TF32
+    exponentials: float = 0  # and logarithms
     memory_bytes: float = 0
     cache_bytes: float = 0
     host_bytes: float = 0
@@ -68,6 +74,7 @@ class Stage:
         """What the stage takes at the card's full rates."""
         arithmetic = self.half_flops / card.half_flops + self.float32_flops / card.float32_flops
         arithmetic += 3 * self.split_flops / card.tf32_flops
+        arithmetic += self.exponentials * BYTES_A_CLOCK / EXPONENTIALS_A_CLOCK / card.caches
         memory = self.memory_bytes / card.memory
         if self.name == "network":
             return 1e3 * (arithmetic + memory)
@@ -78,30 +85,31 @@ def stages(case: Case) -> list[Stage]:
     """All stages of one image on the GPU, in their order."""
     values = case.cells**2
     launches = -(-case.clicks // MAPS_AT_ONCE)
-    padded = -(-case.clicks // STATES_PADDED) * STATES_PADDED
     shared = (case.cells / 128**2) ** 2 * NETWORK_BYTES - TORCH_CAPTURE_TENSORS * values * FLOAT_BYTES
     tile_reads = 2 * (values / 64**2) * HEADS * LAYERS * 2 * 64 * CHANNELS * HALF_BYTES
     return [
         Stage("network", half_flops=NETWORK_FLOPS * case.cells / 128**2, memory_bytes=shared),
         Stage(
             "head mean",  # logits twice, for normalisers and for the mean; the total read and written by each layer
-            split_flops=2 * 2 * CHANNELS * HEADS * LAYERS * values,
+            half_flops=2 * 2 * CHANNELS * HEADS * LAYERS * values,
+            float32_flops=7 * HEADS * LAYERS * values,
+            exponentials=2 * HEADS * LAYERS * values,
             memory_bytes=2 * LAYERS * values * FLOAT_BYTES,
             cache_bytes=tile_reads,
         ),
-        Stage("temperature (torch)", memory_bytes=TEMPER_BYTES_A_VALUE * values),
+        Stage(
+            "temperature",  # a row is in the cache for its second and third look
+            exponentials=4 * values,
+            memory_bytes=values * (FLOAT_BYTES + case.operator_bytes),
+            cache_bytes=values * (3 * FLOAT_BYTES + case.operator_bytes),
+        ),
         Stage(
             "Sinkhorn",
             float32_flops=4 * values * case.sinkhorn_sweeps,
             memory_bytes=values * case.operator_bytes * case.sinkhorn_sweeps,
             cache_bytes=2 * values * case.operator_bytes * case.sinkhorn_sweeps,
         ),
-        Stage(
-            "chain",
-            split_flops=2.0 * padded * values * case.chain_steps,
-            memory_bytes=(values * case.operator_bytes + 3.0 * case.clicks * case.cells * FLOAT_BYTES)
-            * case.chain_steps,
-        ),
+        _chain(case),
         Stage(
             "upsampling",  # 12 FLOPs a weight, made once a launch, and 2 a map
             float32_flops=case.pixels * case.offsets * (12.0 * launches + 2.0 * case.clicks),
@@ -110,6 +118,22 @@ def stages(case: Case) -> list[Stage]:
         ),
         Stage("copies", host_bytes=case.pixels * (3.0 + FLOAT_BYTES * case.clicks)),
     ]
+
+
+def _chain(case: Case) -> Stage:
+    """Single steps; every program, of 128 bytes of columns, reads all states."""
+    launches = -(-case.clicks // STATES_PADDED)
+    product = 2.0 * launches * STATES_PADDED * case.cells**2 * case.chain_steps
+    states = case.clicks * case.cells * FLOAT_BYTES
+    kernel = launches * case.cells**2 * case.operator_bytes
+    programs = case.cells * case.operator_bytes / COLUMN_BYTES
+    return Stage(
+        "chain",
+        half_flops=2 * product if case.is_half else 0,  # a state's high and low half
+        split_flops=0 if case.is_half else product,
+        memory_bytes=(kernel + 3 * states) * case.chain_steps,
+        cache_bytes=(kernel + programs * states) * case.chain_steps,
+    )
 
 
 def milliseconds(case: Case, card: Card) -> float:

@@ -27,6 +27,15 @@ def sweep_trial(dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
     return _between(generator, SWEEP_CELLS, SWEEP_CELLS).to(dtype), _between(generator, SWEEP_CELLS).double()
 
 
+def temper_trial(dtype: torch.dtype, storage: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Attention of the first type (N, N), room for the result in the second, and a power."""
+    n = SWEEP_CELLS
+    attention = _between(_generator(), n, n)
+    if storage == torch.float16:  # where values may be rounded to either side; of these every result is 1
+        attention = torch.ones(n, n)
+    return attention.to(dtype), torch.empty(n, n, dtype=storage), 1.5
+
+
 def head_mean_trial(dtype: torch.dtype, channels: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, float, float]:
     """A total (N, N), queries and keys of two heads with one key more than cells, scale and weight."""
     n, generator = HEAD_CELLS, _generator()

@@ -84,4 +84,4 @@ def test_it_is_starved_by_what_it_waited_for_longest() -> None:
 
 def test_the_reckoned_image_takes_what_the_table_says() -> None:
     costs = reckoned(next(card for card in CARDS if card.name.startswith("H100")))
-    assert 1e3 * (costs.network_s + costs.upsampling_s) == pytest.approx(69, abs=0.5)
+    assert 1e3 * (costs.network_s + costs.upsampling_s) == pytest.approx(63, abs=0.5)

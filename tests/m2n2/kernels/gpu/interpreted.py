@@ -5,15 +5,18 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+import pytest
 import torch
 
 from m2n2 import Settings, transition
 from m2n2 import upsampling as upsampling_stage
 from m2n2.backbones import head_mean
 from m2n2.backbones.head_mean import add_head_mean as torch_head_mean
+from m2n2.errors import InvalidAttention
 from m2n2.kernels import sinkhorn
 from m2n2.kernels.gpu.head_mean import add_head_mean
 from m2n2.kernels.gpu.sinkhorn_sweep import sinkhorn_sweep
+from m2n2.kernels.gpu.temper import temper
 from m2n2.kernels.gpu.thin_product import thin_product
 from m2n2.kernels.gpu.upsampling import joint_bilateral
 from m2n2.upsampling import Offsets
@@ -40,6 +43,33 @@ def products() -> int:
                 )
                 cases += 1
     return cases
+
+
+def tempers() -> int:
+    cases = 0
+    for cells in (1, 72):  # the trials have more than a tile
+        for dtype, storage in [(torch.float32, torch.float32), (torch.float32, torch.float16), (torch.float16,) * 2]:
+            attention = (random(cells, cells) ** 8).to(dtype)
+            attention[:, 1::3] = 0
+            power = attention.double() ** (1 / 0.65)
+            expected = cells * power / power.sum(dim=1, keepdim=True)
+            kernel = attention if dtype == storage else torch.empty(cells, cells, dtype=storage)
+            faulty = temper(attention, kernel, 1 / 0.65)
+            assert not faulty.any()
+            close = 1e-5 if storage == torch.float32 else 6e-4
+            torch.testing.assert_close(kernel.double(), expected, rtol=close, atol=1e-7)
+            cases += 1
+    faults = random(6, 6)
+    faults[0, 3], faults[1, 5], faults[2, 0], faults[4] = float("nan"), float("inf"), -0.1, 0.0
+    before = faults.clone()
+    assert temper(faults, faults, 1.5).tolist() == [True, True, True, False, True, False]
+    torch.testing.assert_close(faults[[0, 1, 2, 4]], before[[0, 1, 2, 4]], equal_nan=True)
+    for row, fault in [(0, "cell 0 to cell 3 is not finite"), (2, "cell 2 to cell 0 is neg"), (4, "row 4 .* is zero")]:
+        attention = random(6, 6)
+        attention[row] = faults[row]
+        with pytest.raises(InvalidAttention, match=fault):
+            transition.TEMPER.triton_form(attention, attention, 1.5)
+    return cases + 4
 
 
 def sweeps() -> int:
@@ -103,12 +133,13 @@ def trials() -> int:
         (transition.STEP, [(torch.float32, 3), (torch.float16, 70)]),
         (sinkhorn.SWEEP, [(torch.float32,), (torch.float16,)]),
         (upsampling_stage.CHOICE, [(1,), (17,)]),
-        (head_mean.CHOICE, [(torch.float32, 8), (torch.float16, 64)]),
+        (head_mean.CHOICE, [(torch.float32, 8), (torch.float16, 64), (torch.bfloat16, 20)]),
+        (transition.TEMPER, [(torch.float32, torch.float32), (torch.float32, torch.float16)]),
     ]:
         for variant in variants:
             assert choice.tried(cpu, *variant) is choice.triton_form, (choice.name, variant)
-    return 8
+    return 11
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{products() + sweeps() + upsampling() + head_means() + trials()} cases\n")
+    sys.stdout.write(f"{products() + tempers() + sweeps() + upsampling() + head_means() + trials()} cases\n")

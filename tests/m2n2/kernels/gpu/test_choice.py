@@ -89,7 +89,8 @@ def test_the_real_kernels_where_none_can_run_leave_the_torch_forms(caplog: pytes
         sinkhorn.SWEEP.on(cuda, torch.float32),
         upsampling.CHOICE.on(cuda, 17),
         head_mean.CHOICE.on(cuda, torch.float16, 64),
+        transition.TEMPER.on(cuda, torch.float32, torch.float16),
     ]
-    own = [transition.STEP, sinkhorn.SWEEP, upsampling.CHOICE, head_mean.CHOICE]
+    own = [transition.STEP, sinkhorn.SWEEP, upsampling.CHOICE, head_mean.CHOICE, transition.TEMPER]
     assert chosen == [each.torch_form for each in own]
     assert len(caplog.records) == 1
