@@ -59,7 +59,7 @@ def export(
         bool, typer.Option("--accepted-only", help="only masks that somebody accepted in `m2n2 ui`")
     ] = False,
     with_images: Annotated[bool, typer.Option("--with-images", help="copy the images, too")] = False,
-    parquet: Annotated[bool, typer.Option("--parquet", help="the format hf as Parquet, images in it")] = False,
+    parquet: Annotated[bool, typer.Option("--parquet", help="the format hf as Parquet, copied images in it")] = False,
     images: Annotated[
         str | None, typer.Option(metavar="PATH", help="where the images are; default: where the run had them")
     ] = None,
@@ -155,7 +155,7 @@ def _listed(store: Store, path: str) -> Collection[str]:
     from pipeline.config import InvalidJob
 
     try:
-        text = store.read(path).decode()
+        text = store.read(path).decode("utf-8-sig")
     except FileNotFoundError:
         raise InvalidJob(f"--only: {path}: there is no such file") from None
     return frozenset(line.strip() for line in text.splitlines() if line.strip())

@@ -111,7 +111,8 @@ def _with_columns(
     batch: pa.RecordBatch, in_path: Mapping[str, pa.Scalar], file: str, first_row: int
 ) -> dict[str, pa.Array]:
     """A batch's columns in the types of CANONICAL, with those of the path, which must not contradict the file's own."""
-    columns = {name: batch.column(name).cast(CANONICAL.field(name).type) for name in batch.schema.names}
+    # Not `safe`: an integer that a double does not hold exactly is far outside any image, which is its object's error.
+    columns = {name: batch.column(name).cast(CANONICAL.field(name).type, safe=False) for name in batch.schema.names}
     for name, value in in_path.items():
         if name in columns:
             same = pc.fill_null(pc.equal(columns[name], value), False) if value.is_valid else pc.is_null(columns[name])

@@ -314,7 +314,7 @@ def test_split_files_have_every_mask_once(hard: HardRun, split_by: Any, files: i
 
 def test_by_command(hard: HardRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     some = tmp_path / "some.txt"
-    some.write_text("holes.png\nsub/one.png\n")
+    some.write_text("holes.png\r\nsub/one.png\r\n", encoding="utf-8-sig")  # as Windows saves it
     command = ["export", hard.output.root, "--format", "coco,coco-polygon", "--to", str(tmp_path), "--only", str(some)]
     assert main([*command, "--with-images"]) == 0
     told = capsys.readouterr()

@@ -123,6 +123,17 @@ def test_what_is_wrong_with_one_object_fails_that_object_alone(
         raise AssertionError(failed.failure.message)
 
 
+@pytest.mark.parametrize("kind", [pa.int64(), pa.uint64()])
+def test_a_coordinate_that_no_image_reaches_is_no_damaged_file(tmp_path: Path, kind: pa.DataType) -> None:
+    huge, small = 2**63 - 1, 4
+    table = pa.Table.from_pylist([click(object="1"), click(object="2")])
+    for name, values in (("x", [huge, small]), ("y", [small, small])):
+        table = table.set_column(table.schema.get_field_index(name), name, pa.array(values, kind))
+    far, near = read(tmp_path, table)
+    assert [each["x"] for each in far.clicks] == [2.0**63]
+    assert [each["x"] for each in near.clicks] == [4.0]
+
+
 def _number(label: Any) -> int | None:
     return None if label is None else int(label)
 
