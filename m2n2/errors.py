@@ -1,12 +1,20 @@
 """What the algorithm refuses, so that a caller can tell bad input from a defect."""
 
+from __future__ import annotations
+
+import numpy as np
+
 
 class InvalidImage(ValueError):
     """The image is not (H, W, 3) uint8, is empty, or has more pixels than `Settings.max_pixels`."""
 
 
 class InvalidPrompt(ValueError):
-    """A prompt without points, with a point outside the image, or with points and labels of different length."""
+    """A prompt without points, with a point or a box outside the image, or what are no points, labels or boxes."""
+
+
+class InvalidSettings(ValueError):
+    """A constant that no algorithm could work with; the message begins with its name."""
 
 
 class InvalidAttention(ValueError):
@@ -23,3 +31,16 @@ class InvalidDevice(ValueError):
 
 class OperatorReleased(RuntimeError):
     """A new point after `Scene.release_operator`: `Scene.advance` it before."""
+
+
+def check_image(image: object) -> None:
+    """Refuse what is no image: nothing here guesses which axis the colours are, or what range floats have.
+
+    Raises:
+        InvalidImage: not (H, W, 3) uint8, or empty.
+    """
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise InvalidImage(f"an image must be a (H, W, 3) array of uint8, not {what}")
+    if image.size == 0:
+        raise InvalidImage(f"the image is empty: {image.shape[1]} x {image.shape[0]} pixels")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from m2n2.errors import InvalidPrompt
@@ -23,7 +23,8 @@ class Prompt:
             none. The mask stays within it or nearly so (`Settings.box_margin`).
 
     Raises:
-        InvalidPrompt: no points, a coordinate that is not finite, not one label a point, or a box without area.
+        InvalidPrompt: no points, a coordinate that is no finite number, not one label a point, a label that is neither
+            True nor False, or a box without area.
     """
 
     points: Sequence[Point]
@@ -36,13 +37,28 @@ class Prompt:
         labels = self.labels if len(self.labels) else [True] * len(self.points)
         if len(labels) != len(self.points):
             raise InvalidPrompt(f"{len(self.points)} points but {len(labels)} labels: one label a point is needed")
-        for x, y in self.points:
-            if not (math.isfinite(x) and math.isfinite(y)):
-                raise InvalidPrompt(f"point ({x}, {y}) is not finite")
+        points = tuple((x, y) for x, y in (_finite("point", point, 2) for point in self.points))
         if self.box is not None:
-            x0, y0, x1, y1 = self.box
-            if not (all(math.isfinite(edge) for edge in self.box) and x0 < x1 and y0 < y1):
-                raise InvalidPrompt(f"box {tuple(self.box)} is none: it needs finite x0 < x1 and y0 < y1")
-            object.__setattr__(self, "box", (float(x0), float(y0), float(x1), float(y1)))
-        object.__setattr__(self, "points", tuple((float(x), float(y)) for x, y in self.points))
-        object.__setattr__(self, "labels", tuple(bool(label) for label in labels))
+            x0, y0, x1, y1 = _finite("box", self.box, 4)
+            if not (x0 < x1 and y0 < y1):
+                raise InvalidPrompt(f"box {self.box!r} is none: it needs x0 < x1 and y0 < y1")
+            object.__setattr__(self, "box", (x0, y0, x1, y1))
+        object.__setattr__(self, "points", points)
+        object.__setattr__(self, "labels", tuple(_label(label) for label in labels))
+
+
+def _finite(what: str, numbers: Iterable[float], count: int) -> tuple[float, ...]:
+    try:
+        found = tuple(float(each) for each in numbers if not isinstance(each, str))
+    except (TypeError, OverflowError):
+        found = ()
+    if len(found) != count or not all(map(math.isfinite, found)):
+        raise InvalidPrompt(f"{what} {numbers!r} is none: it needs {count} finite numbers")
+    return found
+
+
+def _label(label: object) -> bool:
+    """True and 1, False and 0, of whatever library; nothing else that happens to be true."""
+    if label not in (0, 1):
+        raise InvalidPrompt(f"label {label!r} is none: it needs True on the object, False beside it")
+    return bool(label)

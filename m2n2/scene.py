@@ -15,7 +15,7 @@ from m2n2.attention_map import attention_maps
 from m2n2.confidence.built_in import BUILT_IN
 from m2n2.confidence.evidence import Evidence
 from m2n2.confidence.gather_evidence import gather_evidence
-from m2n2.errors import InvalidAttention, InvalidImage, InvalidPrompt, OperatorReleased
+from m2n2.errors import InvalidAttention, InvalidImage, InvalidPrompt, OperatorReleased, check_image
 from m2n2.full_size import carry_mask, working_image, working_pixels
 from m2n2.joint_reading import click_map, read_jointly
 from m2n2.kernels.bounded_cache import BoundedCache
@@ -176,7 +176,7 @@ class Scene:
         """One mask a prompt.
 
         Raises:
-            InvalidPrompt: a point outside the image.
+            InvalidPrompt: a point outside the image, or a box that has no pixel of it.
             OperatorReleased: a point that was not advanced before `release_operator`.
         """
         return list(self.masks(prompts))
@@ -186,7 +186,7 @@ class Scene:
 
         Exclusive objects are all made before the first is given, and wait with eight pixels in a byte.
         """
-        objects = [_Object(prompt, self._pixels(prompt.points)) for prompt in prompts]
+        objects = [self._placed(prompt) for prompt in prompts]
         self._grid_maps([pixel for each in objects for pixel in each.pixels])
         if self.settings.objects == "exclusive" and len(objects) > 1:
             made = [replace(mask, mask=np.packbits(mask.mask, axis=1)) for mask in self._made(objects)]
@@ -235,6 +235,12 @@ class Scene:
         self._markov_maps: BoundedCache[Pixel, np.ndarray] = BoundedCache(MARKOV_CACHE_BYTES)
         self._readings: BoundedCache[ReadClicks, Reading] = BoundedCache(CLICK_CACHE_BYTES)
         self._clicks: BoundedCache[Pixel, ClickMap] = BoundedCache(CLICK_CACHE_BYTES)
+
+    def _placed(self, prompt: Prompt) -> _Object:
+        (height, width), box = self._image_HW3.shape[:2], prompt.box
+        if box is not None and not (box[0] < width and box[1] < height and box[2] > 0 and box[3] > 0):
+            raise InvalidPrompt(f"box {box} is outside the image of {width} x {height} pixels")
+        return _Object(prompt, self._pixels(prompt.points))
 
     def _pixels(self, points: Sequence[Point]) -> list[Pixel]:
         """Points rounded to pixels of the image."""
@@ -354,12 +360,8 @@ class Scene:
 
 
 def _checked_image(image: np.ndarray, max_pixels: int) -> np.ndarray:
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise InvalidImage(f"an image must be a (H, W, 3) array of uint8, not {what}")
+    check_image(image)
     height, width = image.shape[:2]
-    if height * width == 0:
-        raise InvalidImage(f"the image is empty: {width} x {height} pixels")
     if height * width > max_pixels:
         raise InvalidImage(f"{width} x {height} pixels are more than the limit of {max_pixels} (Settings.max_pixels)")
     return np.require(image, requirements=["C", "W"])  # kernels would be compiled once more for arrays of another kind
@@ -376,8 +378,10 @@ def _as_matrix(attention: torch.Tensor | np.ndarray) -> tuple[torch.Tensor, tupl
     """Attention as (N, N) and its grid (rows, columns), without a copy."""
     if isinstance(attention, np.ndarray):
         tensor = torch.from_numpy(np.require(attention, requirements="W"))  # torch has no read-only tensors
-    else:
+    elif isinstance(attention, torch.Tensor):
         tensor = attention.detach()
+    else:
+        raise InvalidAttention(f"attention must be an array or a tensor, not {type(attention).__name__}")
     shape = tuple(tensor.shape)
     if len(shape) == 4 and shape[:2] == shape[2:] and min(shape) > 0:
         cells = shape[0] * shape[1]

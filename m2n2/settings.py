@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from functools import cache
+from numbers import Integral, Real
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from m2n2.errors import InvalidSettings
 
 # What 0.1.0 had: the constants that every plan's identity names. Later ones are named where they are not the default.
 FIRST_CONSTANTS = frozenset(
@@ -24,6 +29,13 @@ FIRST_CONSTANTS = frozenset(
         "objects",
     ]
 )
+
+ABOVE_ZERO = (
+    *("temperature", "markov_threshold", "spatial_sigma_cells", "colour_sigma", "truncation_sigmas"),
+    *("prior_max_share", "key_temperature"),
+)
+FROM_ZERO = ("sinkhorn_tolerance", "box_margin")
+FROM_ONE = ("sinkhorn_max_rounds", "markov_max_steps", "max_pixels", "edge_levels", "key_layers")
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,9 @@ class Settings:
         smooth: each mask is smoothed along the chain of the keys (m2n2/refined/smooth.py); takes no part where the
             affinity is attention.
         box_margin: where an object has a box, its mask stays within the box grown by this share of its sides.
+
+    Raises:
+        InvalidSettings: a number that no algorithm could work with, such as a temperature of 0, or an unknown choice.
     """
 
     temperature: float = 0.65
@@ -98,6 +113,23 @@ class Settings:
     more_clicks: Literal["joint", "edit"] = "joint"
     smooth: bool = False
     box_margin: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ABOVE_ZERO:
+            self._refuse_unless(name, _is(Real, self, name) and getattr(self, name) > 0, "a number above 0")
+        for name in FROM_ZERO:
+            self._refuse_unless(name, _is(Real, self, name) and getattr(self, name) >= 0, "a number from 0")
+        for name in FROM_ONE:
+            self._refuse_unless(name, _is(Integral, self, name) and getattr(self, name) >= 1, "a whole number from 1")
+        pixels = self.working_pixels
+        known = pixels == "auto" or (_is(Integral, self, "working_pixels") and int(pixels) >= 1)
+        self._refuse_unless("working_pixels", known, "a whole number from 1, or auto")
+        for name, choices in _choices().items():
+            self._refuse_unless(name, getattr(self, name) in choices, ", ".join(choices))
+
+    def _refuse_unless(self, name: str, fits: bool, allowed: str) -> None:
+        if not fits:
+            raise InvalidSettings(f"{name}: found {getattr(self, name)!r}; allowed: {allowed}")
 
     @classmethod
     def reference(cls) -> Settings:
@@ -151,3 +183,13 @@ class Settings:
         added = {each.name for each in fields(self)} - FIRST_CONSTANTS
         unsaid = {name for name in added if getattr(self, name) == getattr(defaults, name)}
         return {name: value for name, value in asdict(self).items() if name not in unsaid}
+
+
+def _is(kind: type, settings: Settings, name: str) -> bool:
+    return isinstance(getattr(settings, name), kind) and not isinstance(getattr(settings, name), bool)
+
+
+@cache
+def _choices() -> Mapping[str, tuple[str, ...]]:
+    """The words that a constant may be, of those that are words."""
+    return {name: get_args(hint) for name, hint in get_type_hints(Settings).items() if get_origin(hint) is Literal}

@@ -11,6 +11,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
 
 from m2n2.backbones import BUILT_IN
+from m2n2.errors import InvalidSettings
 from m2n2.settings import Settings
 from pipeline.containers.pattern import problem_with, root_of
 from pipeline.containers.source import ImageSource, image_source
@@ -327,6 +328,8 @@ def _line(source: str, problem: Any) -> str:
         return f"{source}: {key}: unknown key; allowed here: {allowed}"
     if problem["type"] == "missing":
         return f"{source}: {key}: this key is required"
+    if isinstance(refused := problem.get("ctx", {}).get("error"), InvalidSettings):
+        return f"{source}: {key}.{refused}"
     return without_credentials(f"{source}: {key}: found {problem['input']!r}; {problem['msg']}")
 
 

@@ -42,7 +42,8 @@ def grid_shape(grid: int | tuple[int, int]) -> tuple[int, int]:
     Raises:
         ValueError: not a positive integer or a pair of them.
     """
-    h, w = (grid, grid) if isinstance(grid, int) else grid
-    if h < 1 or w < 1:
+    sides = (grid, grid) if isinstance(grid, int) else grid
+    pair = isinstance(sides, tuple | list) and len(sides) == 2
+    if not (pair and all(isinstance(side, int) and side >= 1 for side in sides)):
         raise ValueError(f"grid is {grid!r}, allowed: a positive integer, or (h, w) of positive integers")
-    return h, w
+    return sides[0], sides[1]

@@ -11,6 +11,7 @@ import torch
 
 from m2n2.backbones.area_resize import area_resize
 from m2n2.backbones.arguments import grid_shape
+from m2n2.errors import check_image
 from m2n2.kernels.gpu.copies import upload
 
 COLOUR_SIGMA = 0.1  # colours in 0..1
@@ -42,6 +43,7 @@ class Colour:
 
     def attention(self, image: np.ndarray) -> torch.Tensor:
         """Similarity of the image's cells, see `m2n2.backbones.protocol.Backbone`."""
+        check_image(image)
         return self._similarity(upload(area_resize(image, self.grid), self.device))
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:

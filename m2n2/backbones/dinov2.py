@@ -16,6 +16,7 @@ from m2n2.backbones.area_resize import area_resize
 from m2n2.backbones.arguments import grid_shape, torch_dtype
 from m2n2.backbones.head_mean import add_head_mean
 from m2n2.backbones.loading import load_transformers
+from m2n2.errors import check_image
 from m2n2.kernels.gpu.copies import upload
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -94,6 +95,7 @@ class Dinov2:
         return kept[:, :, :, 1:].transpose(2, 3).reshape(len(pixels), layers, h, w, -1).float()
 
     def _resized(self, image: np.ndarray) -> torch.Tensor:
+        check_image(image)
         return upload(area_resize(image, self.input_size(*image.shape[:2]))[None], self.device)
 
     def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:

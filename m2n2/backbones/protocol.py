@@ -24,6 +24,9 @@ class Backbone(Protocol):
 
         Returns:
             (h, w, h, w) float32 on `device`; every row `[i, j]` sums to 1.
+
+        Raises:
+            InvalidImage: it is no such array.
         """
         ...
 

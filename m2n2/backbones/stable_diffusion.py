@@ -21,7 +21,7 @@ from m2n2.backbones.arguments import grid_shape, torch_dtype
 from m2n2.backbones.head_mean import add_head_mean
 from m2n2.backbones.loading import load_diffusers
 from m2n2.backbones.prompt_embedding import load_prompt_embedding
-from m2n2.errors import InvalidAttention
+from m2n2.errors import InvalidAttention, check_image
 from m2n2.kernels.gpu.copies import upload
 
 TIMESTEP = 100
@@ -94,6 +94,8 @@ class StableDiffusion:
             InvalidAttention: not finite, because `dtype` is too narrow for the model.
             ValueError: no images, or their grids differ.
         """
+        for image in images:
+            check_image(image)
         sizes = {self.input_size(*image.shape[:2]) for image in images}
         if len(sizes) != 1:
             raise ValueError(f"images of one batch need one grid, found {sorted(map(self.grid_of, images))}")

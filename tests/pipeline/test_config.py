@@ -33,6 +33,7 @@ def test_three_keys_make_a_job_and_overrides_change_any_key(tmp_path: Path) -> N
         ("imagse: x\n", None, "job.yaml: imagse: unknown key; allowed here: allow_images_outside_root, backbone"),
         ("backbone: {nam: x}\n", None, "backbone.nam: unknown key; allowed here: batch, device, dtype, grid, name"),
         ("settings: {temprature: 1}\n", None, "settings.temprature: unknown key; allowed here: affinity, box_margin, "),
+        ("settings: {temperature: 0}\n", None, "job.yaml: settings.temperature: found 0.0; allowed: a number above 0"),
         ("storage: {key: abc}\n", None, "storage.key: unknown key; allowed here: anonymous, endpoint_url"),
         ("workers: {count: 0}\n", None, "workers.count: found 0; Input should be greater than or equal to 1"),
         ("workers: {cpus: many}\n", None, "workers.cpus: found 'many'"),

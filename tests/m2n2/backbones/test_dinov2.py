@@ -10,6 +10,7 @@ from transformers import Dinov2Config, Dinov2Model
 from m2n2.backbones import dinov2, load_backbone
 from m2n2.backbones.area_resize import area_resize
 from m2n2.backbones.dinov2 import Dinov2
+from m2n2.errors import InvalidImage
 from tests.conftest import DATA, SHARED
 
 GOLDEN = sorted(DATA.glob("*.npz"))
@@ -79,6 +80,13 @@ def test_layers_are_mixed_by_their_weights(tiny, golden_photos):
     for layers in ({"encoder.layer.3": 1}, {names[0]: -1, names[1]: 2}, {}):
         with pytest.raises(ValueError, match=r"allowed: weights of at least 0, not all 0, for \['encoder.layer.0'"):
             Dinov2(tiny, grid=6, layers=layers)
+
+
+def test_what_is_no_image_is_refused(tiny):
+    backbone = load_backbone("dinov2", str(tiny), grid=2)
+    for give in (backbone.attention, lambda image: backbone.keys(image, 1)):
+        with pytest.raises(InvalidImage, match=r"array of uint8, not uint8 \(8, 8\)"):
+            give(np.zeros((8, 8), np.uint8))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

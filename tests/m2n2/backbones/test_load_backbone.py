@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from m2n2.backbones import load_backbone
-from m2n2.errors import InvalidDevice, InvalidWeights
+from m2n2.errors import InvalidDevice, InvalidImage, InvalidWeights
 
 
 @dataclass
@@ -34,7 +34,10 @@ def test_an_unknown_name_lists_the_known():
         load_backbone("sd3")
 
 
-@pytest.mark.parametrize(("option", "value"), [("grid", 0), ("grid", (4, -1)), ("dtype", "int8"), ("fit", "crop")])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("grid", 0), ("grid", (4, -1)), ("grid", "64"), ("grid", 16.5), ("dtype", "int8"), ("fit", "crop")],
+)
 def test_impossible_options_are_named(tiny_sd2, option, value):
     with pytest.raises(ValueError, match=f"{option} is .*allowed"):
         load_backbone("sd2", str(tiny_sd2), **{option: value})
@@ -84,3 +87,12 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_loaded(device,
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(InvalidDevice, match=f"device '{device}'"):
         load_backbone("colour", device=device)
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3)), np.zeros((0, 8, 3), np.uint8), [[0]]]
+)
+def test_what_is_no_image_is_refused_before_a_network_sees_it(tiny_sd2, image):
+    for backbone in (load_backbone("colour", grid=4), load_backbone("sd2", str(tiny_sd2), grid=8)):
+        with pytest.raises(InvalidImage, match=r"must be a \(H, W, 3\) array of uint8, not|is empty"):
+            backbone.attention(image)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -47,7 +49,22 @@ def test_a_box_has_at_least_a_pixel_of_a_smaller_image() -> None:
     assert box.inner == box.grown == (slice(1, 2), slice(1, 2))
 
 
-@pytest.mark.parametrize("box", [(1, 1, 1, 2), (1, 1, 0, 2), (0, 0, np.inf, 1)])
-def test_what_is_no_box_is_refused(box: tuple[float, float, float, float]) -> None:
-    with pytest.raises(InvalidPrompt, match="it needs finite x0 < x1 and y0 < y1"):
+@pytest.mark.parametrize(
+    ("box", "problem"),
+    [
+        ((1, 1, 1, 2), "it needs x0 < x1 and y0 < y1"),
+        ((1, 1, 0, 2), "it needs x0 < x1 and y0 < y1"),
+        ((0, 0, np.inf, 1), "it needs 4 finite numbers"),
+        ((0, 0, 1), "it needs 4 finite numbers"),
+    ],
+)
+def test_what_is_no_box_is_refused(box: Any, problem: str) -> None:
+    with pytest.raises(InvalidPrompt, match=problem):
         Prompt([(1, 1)], box=box)
+
+
+def test_a_box_beside_the_image_is_refused() -> None:
+    scene = Scene(np.zeros((20, 30, 3), np.uint8), np.ones((4, 4), np.float32))
+    scene.segment([Prompt([(29, 19)], box=(29.5, 19.5, 40, 40))])
+    with pytest.raises(InvalidPrompt, match=r"box \(30\.0, .* is outside the image of 30 x 20 pixels"):
+        scene.segment([Prompt([(29, 19)], box=(30, 1, 40, 40))])
