@@ -22,9 +22,9 @@ import pyarrow.compute as pc
 from pipeline.export.labels import Labels
 from pipeline.frozen_parts import LabelledImage
 from pipeline.inputs.identity import fingerprint_of
-from pipeline.library.index import Index, open_database
+from pipeline.library.in_order.masks import MasksInOrder
+from pipeline.library.index import Index, open_database, with_a_mask
 from pipeline.library.ledger import read_state
-from pipeline.library.masks_in_order import MasksInOrder
 from pipeline.library.parts_of_nights import Rows, read_in_batches
 from pipeline.library.registry import Registry
 from pipeline.parts import PART
@@ -44,10 +44,10 @@ def labels_of_library(library: Store) -> Iterator[Labels]:
     with tempfile.TemporaryDirectory(prefix="m2n2-export-") as name:
         directory = Path(name)
         with open_database(directory / "masks.duckdb") as database:
-            with Index(library, state.index_keys) as index:
-                keys = _find_alive(database, index)
             registry = Registry(database, library, state.registry_keys)
-            masks = _number(database, registry, directory)
+            with Index(library, state.index_keys) as index:
+                keys = _parts_of(database, index)
+                masks = _number(database, registry, index, keys, directory)
             missing: list[str] = []
             provenances = _gather(database, library, keys, masks, missing)
             # Only a library of version 0.1 has names to add.
@@ -64,33 +64,30 @@ def labels_of_library(library: Store) -> Iterator[Labels]:
         )
 
 
-def _find_alive(database: duckdb.DuckDBPyConnection, index: Index) -> list[str]:
-    """Fill the table `alive` with the objects that have a mask, and the number of its part among the returned keys."""
-    database.execute(
-        """CREATE TABLE parts AS SELECT row_number() OVER (ORDER BY part) - 1 AS part_number, part
-           FROM (SELECT DISTINCT part FROM read_parquet($path) WHERE reason IS NULL AND NOT removed)""",
-        {"path": str(index.path)},
-    )
-    database.execute(
-        """CREATE TABLE alive AS SELECT image, object, part_number FROM read_parquet($path) JOIN parts USING (part)
-           WHERE reason IS NULL AND NOT removed""",
-        {"path": str(index.path)},
-    )
-    return [key for (key,) in database.execute("SELECT part FROM parts ORDER BY part_number").fetchall()]
+def _parts_of(database: duckdb.DuckDBPyConnection, index: Index) -> list[str]:
+    """The keys of the parts that have a mask of the library, sorted."""
+    rows = database.execute(
+        "SELECT DISTINCT part FROM read_parquet(?) WHERE reason IS NULL AND NOT removed ORDER BY part",
+        [str(index.path)],
+    ).fetchall()
+    return [key for (key,) in rows]
 
 
-def _number(database: duckdb.DuckDBPyConnection, registry: Registry, directory: Path) -> MasksInOrder:
-    """Fill the table `numbered`: `alive` with identifiers, part after part."""
-    registry.add("image", "FROM alive")
-    registry.add("object", "FROM alive")
+def _number(
+    database: duckdb.DuckDBPyConnection, registry: Registry, index: Index, keys: Sequence[str], directory: Path
+) -> MasksInOrder:
+    """Fill the table `numbered` with the objects that have a mask: its part's place in `keys`, and identifiers."""
+    database.execute("CREATE TABLE found (image VARCHAR, object VARCHAR, part_number INT, image_id BIGINT, id BIGINT)")
+    parts = pa.array(keys, pa.string())
+    for rows in registry.numbered(with_a_mask(index.path, ("image", "object", "part"))):
+        numbers = pc.index_in(rows["part"], parts)
+        database.register("rows", rows.drop_columns("part").append_column("part_number", numbers))
+        database.execute("INSERT INTO found BY NAME FROM rows")
     # In the order of the parts, so that a range of these is found without looking at all rows.
-    database.execute(
-        """CREATE TABLE numbered AS SELECT alive.*, image_ids.id AS image_id, object_ids.id AS id
-           FROM alive JOIN image_ids USING (image) JOIN object_ids USING (image, object) ORDER BY part_number"""
-    )
-    database.execute("DROP TABLE alive")
-    number, largest = database.execute("SELECT count(*), coalesce(max(image_id), 0) FROM numbered").fetchall()[0]
-    return MasksInOrder(directory, number, largest)
+    database.execute("CREATE TABLE numbered AS FROM found ORDER BY part_number")
+    database.execute("DROP TABLE found")
+    number = database.execute("SELECT count(*) FROM numbered").fetchall()[0][0]
+    return MasksInOrder(directory, number, registry.largest_image_id)
 
 
 def _gather(

@@ -7,7 +7,7 @@ Each night that changed something adds one file and touches no other. Of an obje
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.library.in_order.in_step import tables_of
 from pipeline.storage.store import Store
 
 INDEX = pa.schema(
@@ -119,6 +121,14 @@ def open_database(path: Path) -> duckdb.DuckDBPyConnection:
     return database
 
 
+def with_a_mask(index: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """These columns of the objects of an index file that have a mask, as they stand there, a batch at a time."""
+    kept = {*columns, "reason", "removed"}
+    for rows in tables_of(index, kept):
+        has_mask = pc.and_(rows["reason"].is_null(), pc.invert(rows["removed"]))
+        yield rows.filter(has_mask).select(list(columns))
+
+
 def stream(database: duckdb.DuckDBPyConnection, query: str) -> Iterator[dict[str, Any]]:
     """The rows of a query, a batch in memory at a time."""
     for batch in database.sql(query).to_arrow_reader(ROWS_A_BATCH):
@@ -129,12 +139,25 @@ def _merge(directory: Path, files: Sequence[Path], target: Path) -> None:
     # The database is closed again before anything else needs memory.
     with open_database(directory / "merge.duckdb") as database:
         database.register("no_rows", INDEX.empty_table())
-        newest = database.sql(
+        nights = database.sql(
             f"""SELECT {", ".join(INDEX.names)}
                 FROM (FROM no_rows
                       UNION ALL BY NAME FROM read_parquet($files, filename = 'night', union_by_name = true))
-                QUALIFY row_number() OVER (PARTITION BY image, object ORDER BY night DESC) = 1
-                ORDER BY image, object""",
+                ORDER BY image, object, night""",
             params={"files": [str(file) for file in files]},
         )
-        newest.write_parquet(str(target), compression="zstd", row_group_size=ROWS_A_BATCH)
+        with pq.ParquetWriter(target, INDEX, compression="zstd") as writer:
+            for rows in _last_of_each(nights.to_arrow_reader(ROWS_A_BATCH)):
+                writer.write_table(rows)
+
+
+def _last_of_each(sorted_rows: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Of consecutive rows of one object the last."""
+    last = INDEX.empty_table()
+    for batch in sorted_rows:
+        rows = pa.concat_tables([last, pa.Table.from_batches([batch]).cast(INDEX)])
+        earlier, later = rows.slice(0, max(0, rows.num_rows - 1)), rows.slice(1)
+        again = pc.and_(*(pc.equal(earlier[name], later[name]) for name in ("image", "object")))
+        yield earlier.filter(pc.invert(again))
+        last = rows.slice(earlier.num_rows)
+    yield last

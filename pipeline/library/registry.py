@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from pipeline.config import InvalidJob
 from pipeline.inputs.categories import Category
-from pipeline.library.index import Index, open_database
+from pipeline.library.in_order.in_step import in_step
+from pipeline.library.index import Index, open_database, with_a_mask
 from pipeline.library.parts_of_nights import read_in_batches
 from pipeline.parts import PART
 from pipeline.storage.store import Store
@@ -40,13 +41,14 @@ log = logging.getLogger("m2n2.nightly")
 
 
 class Registry:
-    """Identifiers of categories, and of images and objects in the tables `image_ids` and `object_ids` of a database."""
+    """Identifiers of categories, images and objects; the last two are kept in a database."""
 
     def __init__(self, database: duckdb.DuckDBPyConnection, library: Store, keys: Sequence[str]) -> None:
         """Read the registry files `keys`, oldest night first."""
         self._database = database
         self._categories: dict[str, Category] = {}
         self._added: list[Category] = []
+        self._largest: dict[str, int] = {}
         for kind, names in NAMED.items():
             columns = "".join(f"{name} VARCHAR, " for name in names)
             database.execute(f"CREATE TABLE {kind}_ids ({columns}id BIGINT, added BOOLEAN)")
@@ -61,6 +63,14 @@ class Registry:
                         [str(path), kind],
                     )
                 self._categories |= {each.name: each for each in _categories_in(path)}
+        for kind in NAMED:
+            largest = database.execute(f"SELECT coalesce(max(id), 0) FROM {kind}_ids").fetchall()
+            self._largest[kind] = int(largest[0][0])
+
+    @property
+    def largest_image_id(self) -> int:
+        """The largest identifier of an image, 0 where there are none."""
+        return self._largest["image"]
 
     @property
     def categories(self) -> Mapping[str, Category]:
@@ -101,15 +111,44 @@ class Registry:
         self._categories |= {each.name: each for each in categories}
         self._added += categories
 
-    def add(self, kind: str, query: str) -> None:
-        """Number the names that a query gives and that have no number yet, in alphabetical order."""
+    def numbered(self, rows: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """The rows with their identifiers as `image_id` and `id`; names without one get one, in alphabetical order.
+
+        Args:
+            rows: with `image` and `object`, sorted by both.
+        """
+        with tempfile.TemporaryDirectory(prefix="m2n2-registry-") as directory:
+            known = [self._in_order(kind, Path(directory)) for kind in NAMED]
+            for some, images, objects in in_step(rows, *known):
+                of_images = self._with_new("image", some, images).rename_columns(["image", "image_id"])
+                of_objects = self._with_new("object", some, objects)
+                for name, table in (("named", some), ("of_images", of_images), ("of_objects", of_objects)):
+                    self._database.register(name, table)
+                query = "SELECT * FROM named JOIN of_images USING (image) JOIN of_objects USING (image, object)"
+                yield self._database.sql(query).to_arrow_table()
+
+    def _in_order(self, kind: str, directory: Path) -> Path:
+        """All names of a kind that have a number, sorted, in a file."""
+        names, path = ", ".join(NAMED[kind]), directory / f"{kind}.parquet"
+        self._database.sql(f"SELECT {names}, id FROM {kind}_ids ORDER BY {names}").write_parquet(str(path))
+        return path
+
+    def _with_new(self, kind: str, rows: pa.Table, known: pa.Table) -> pa.Table:
+        """The numbers that are known, and of those of the rows that have none."""
         names = ", ".join(NAMED[kind])
-        self._database.execute(
-            f"""INSERT INTO {kind}_ids
-                SELECT {names},
-                    (SELECT coalesce(max(id), 0) FROM {kind}_ids) + row_number() OVER (ORDER BY {names}), TRUE
-                FROM (SELECT DISTINCT {names} FROM ({query}) ANTI JOIN {kind}_ids USING ({names}))"""
-        )
+        self._database.register("named", rows)
+        self._database.register("known", known)
+        new = self._database.sql(
+            f"SELECT {names} FROM (SELECT DISTINCT {names} FROM named) ANTI JOIN known USING ({names}) ORDER BY {names}"
+        ).to_arrow_table()
+        if not new.num_rows:
+            return known
+        first = self._largest[kind] + 1
+        self._largest[kind] += new.num_rows
+        new = new.append_column("id", pa.array(range(first, first + new.num_rows), pa.int64()))
+        self._database.register("new", new)
+        self._database.execute(f"INSERT INTO {kind}_ids SELECT *, TRUE FROM new")
+        return pa.concat_tables([known, new.cast(known.schema)])
 
     def write_added(self, path: Path) -> int:
         """Write the file of what was added; returns how many names that is."""
@@ -185,17 +224,16 @@ def _categories_in(path: Path) -> list[Category]:
 
 def _add_masks(database: duckdb.DuckDBPyConnection, library: Store, registry: Registry, index: Path) -> None:
     """Number what has a mask according to an index file."""
+    named, of_index = "FROM read_parquet(?) WHERE reason IS NULL AND NOT removed", [str(index)]
     database.execute(
-        """CREATE OR REPLACE TABLE named AS SELECT image, object, category, part FROM read_parquet(?)
-           WHERE reason IS NULL AND NOT removed""",
-        [str(index)],
+        f"CREATE OR REPLACE TABLE categories AS SELECT DISTINCT category {named} AND category IS NOT NULL", of_index
     )
-    database.execute("CREATE OR REPLACE TABLE categories AS SELECT category FROM named WHERE category IS NOT NULL")
     # Version 0.1 left the category out of the index; it stands in the parts.
     database.execute(
-        """CREATE OR REPLACE TABLE nameless AS
-           SELECT image, object, part, dense_rank() OVER (ORDER BY part) - 1 AS part_number
-           FROM named WHERE category IS NULL ORDER BY part"""
+        f"""CREATE OR REPLACE TABLE nameless AS
+            SELECT image, object, part, dense_rank() OVER (ORDER BY part) - 1 AS part_number
+            {named} AND category IS NULL ORDER BY part""",
+        of_index,
     )
     old = [part for (part,) in database.execute("SELECT DISTINCT part FROM nameless ORDER BY part").fetchall()]
     for rows in read_in_batches(library, old, CATEGORIES):
@@ -207,5 +245,5 @@ def _add_masks(database: duckdb.DuckDBPyConnection, library: Store, registry: Re
         )
     names = database.execute("SELECT DISTINCT category FROM categories").fetchall()
     registry.add_categories([name for (name,) in names])
-    registry.add("image", "FROM named")
-    registry.add("object", "FROM named")
+    for _ in registry.numbered(with_a_mask(index, ("image", "object"))):
+        pass

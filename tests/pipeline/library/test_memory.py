@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from benchmarks.synthetic_night import RELABELLED, write_relabelled
+from benchmarks.synthetic_output import chunks, index_table, write_tables
 from pipeline.library import index, settle
 from pipeline.library.compact import compact
+from pipeline.library.export import labels_of_library
 from pipeline.library.ledger import read_state
 from pipeline.plan import load_plan
 from pipeline.storage.store import Store
@@ -85,3 +87,14 @@ def peak_of_settling(directory: Path, objects: int) -> int:
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+def test_a_library_is_numbered_and_exported_within_far_less_memory_than_its_index_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It was 40 MB that were not enough for these, as 300 MB were not for 16,000,000.
+    monkeypatch.setattr(index, "MEMORY_LIMIT", "24MB")
+    library, objects = Store(str(tmp_path / "library")), 300_000
+    write_tables(library, objects, (index_table(rows, 10_000) for rows in chunks(objects)), tmp_path)
+    with labels_of_library(library) as labels:
+        assert len(labels.missing) == 30, "all objects were numbered, and all of their parts were asked for"

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.library import masks_in_order
-from pipeline.library.masks_in_order import MasksInOrder
+from pipeline.library.in_order import masks as masks_in_order
+from pipeline.library.in_order.masks import MasksInOrder
 
 
 def table(rows: list[tuple[int, int, str]]) -> pa.Table:

@@ -1,0 +1,47 @@
+"""Files that are sorted by image, side by side: every join of a few images is a share of the whole join."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.library.in_order import in_step as reading
+from pipeline.library.in_order.in_step import in_step, tables_of
+
+
+def written(path: Path, images: list[str]) -> Path:
+    table = pa.table({"image": pa.array(images, pa.string()), "row": pa.array(range(len(images)), pa.int64())})
+    pq.write_table(table, path)
+    return path
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("rows_at_once", [1, 3, 1000])
+def test_all_rows_of_an_image_come_at_once_and_each_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, rows_at_once: int
+) -> None:
+    monkeypatch.setattr(reading, "ROWS_AT_ONCE", rows_at_once)
+    random = np.random.default_rng(seed)
+    drawn = [sorted(f"{each:02d}" for each in random.integers(0, 12, random.integers(0, 25))) for _ in range(3)]
+    leading, *others = (written(tmp_path / str(number), images) for number, images in enumerate(drawn))
+    found: list[list[int]] = [[], [], []]
+    for tables in in_step(tables_of(leading), *others):
+        images = [table["image"].to_pylist() for table in tables]
+        for image in set(images[0]):
+            assert [each.count(image) for each in images] == [each.count(image) for each in drawn]
+        for rows, table in zip(found, tables, strict=True):
+            rows += table.filter(pa.array([image in images[0] for image in table["image"].to_pylist()], pa.bool_()))[
+                "row"
+            ].to_pylist()
+    assert found[0] == list(range(len(drawn[0])))
+    for rows, images_of_it in zip(found, drawn, strict=True):
+        assert rows == [row for row, image in enumerate(images_of_it) if image in drawn[0]]
+
+
+def test_columns_are_read_as_asked(tmp_path: Path) -> None:
+    path = written(tmp_path / "a", ["x", "y"])
+    assert [table.column_names for table in tables_of(path, ["row"])] == [["row"]]
