@@ -40,11 +40,16 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class AttemptParts:
-    """One attempt: its plan, of each of its shards that had a part the part's size in bytes, and when the last came."""
+    """One attempt: its plan, of each of its shards that had a part the part's size in bytes, and when the last came.
+
+    Attributes:
+        manifests: the files of its manifests by their number, where all were fetched already; a hundred bytes a shard.
+    """
 
     plan: Plan
     sizes: PartSizes
     newest: datetime | None = None
+    manifests: Mapping[int, bytes] | None = None
 
     @property
     def missing(self) -> list[str]:

@@ -10,9 +10,11 @@ from functools import partial
 from itertools import groupby
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.frozen_parts import AttemptParts, FrozenParts, LabelledImage, Peekable, check_against_plan
-from pipeline.manifests.manifest import COLUMNS, block_of, manifest_key, present, read_manifest, row_of
+from pipeline.manifests.manifest import COLUMNS, block_of, manifest_key, manifest_rows, present, row_of
 from pipeline.parts import Row, read_part
 from pipeline.storage.read_ahead import in_order
 from pipeline.storage.store import Store
@@ -70,16 +72,16 @@ def newest_failures(parts: FrozenParts, against_plan: bool = False) -> Iterator[
 
 
 def _shards(store: Store, attempt: AttemptParts, against_plan: bool) -> Iterator[Row]:
-    """A row of MANIFEST for every shard that has its part; of those without a manifest neither size nor sha256."""
+    """Of every shard that has its part and something listed in it the columns shard and listed of MANIFEST."""
     for rows in in_order(partial(_read_unit, store, attempt, against_plan), _units(store, attempt)):
         yield from rows
 
 
 def _units(store: Store, attempt: AttemptParts) -> Iterator[tuple[int | None, Sequence[int]]]:
     """What is read at once: the manifest of a block for its shards that have a part, or (None) one shard's part."""
-    there = present(store, attempt.plan)
+    there = present(store, attempt.plan) if attempt.manifests is None else attempt.manifests
     for block, members in groupby(attempt.sizes, key=block_of):
-        if manifest_key(attempt.plan, block) in there:
+        if block in there:
             yield block, list(members)
         else:
             yield from ((None, [shard]) for shard in members)
@@ -90,9 +92,13 @@ def _read_unit(
 ) -> list[Row]:
     block, shards = unit
     if block is not None:
-        known = read_manifest(store, attempt.plan, block)
-        if all(known[shard]["size"] == attempt.sizes[shard] for shard in shards):
-            return [known[shard] for shard in shards]
+        fetched = (attempt.manifests or {}).get(block)
+        table = manifest_rows(store, attempt.plan, block, ["shard", "size", "listed"], fetched)
+        table = table.filter(pc.is_in(table["shard"], pa.array(shards, pa.int32())))
+        if table["size"].to_pylist() == [attempt.sizes[shard] for shard in shards]:
+            listing = pc.greater(pc.list_value_length(table["listed"]), 0)
+            rows: list[Row] = table.filter(listing).select(["shard", "listed"]).to_pylist()
+            return rows
         log.warning("%s: parts are not those that it lists", store.url(manifest_key(attempt.plan, block)))
     return [_row_of_columns(store, attempt, shard, against_plan) for shard in shards]
 

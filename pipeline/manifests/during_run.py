@@ -29,7 +29,7 @@ class ManifestsDuringRun:
     def __enter__(self) -> ManifestsDuringRun:
         there = present(self._store, self._plan)
         for block in blocks(self._plan):
-            if self._is_done(block) and manifest_key(self._plan, block) not in there:
+            if self._is_done(block) and block not in there:
                 self._thread.submit(self._write, block)
         return self
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from functools import partial
 from itertools import groupby
 
 from pipeline.frozen_parts import AttemptParts, FrozenParts
-from pipeline.manifests.manifest import blocks, manifest_key, present, read_sizes, shards_of
+from pipeline.manifests.manifest import blocks, manifest_rows, present, shards_of
 from pipeline.parts import by_shard, part_key
 from pipeline.plan import Plan
 from pipeline.shards.part_sizes import PartSizes
@@ -29,20 +28,20 @@ def freeze_by_manifests(store: Store, attempts: Sequence[Plan]) -> FrozenParts:
 
 def _frozen(store: Store, plan: Plan) -> AttemptParts:
     there = present(store, plan)
-    covered = [block for block in blocks(plan) if manifest_key(plan, block) in there]
+    manifests = dict(zip(there, in_order(store.read, [entry.key for entry in there.values()]), strict=True))
     sizes = PartSizes(len(plan.shards))
-    for of_manifest in in_order(partial(read_sizes, store, plan), covered):
-        for shard, size in of_manifest.items():
-            sizes.add(shard, size)
+    for block, data in manifests.items():
+        table = manifest_rows(store, plan, block, ["shard", "size"], data)
+        sizes.add_all(table["shard"].to_numpy(), table["size"].to_numpy())
     modified = []
-    for first, last in _spans(plan, set(covered)):
+    for first, last in _spans(plan, there):
         before = part_key(plan.root, first).removesuffix(".parquet")
         for shard, entry in by_shard(store.listing_between(f"{plan.root}parts", before, part_key(plan.root, last))):
             if shard < len(plan.shards):
                 sizes.add(shard, entry.size)
                 modified.append(entry.modified)
     modified = modified or [entry.modified for entry in there.values()]
-    return AttemptParts(plan, sizes, max(modified, default=None))
+    return AttemptParts(plan, sizes, max(modified, default=None), manifests)
 
 
 def _spans(plan: Plan, covered: Collection[int]) -> Iterator[tuple[int, int]]:

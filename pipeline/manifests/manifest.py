@@ -43,8 +43,7 @@ def write_manifests(parts: FrozenParts) -> None:
     for attempt in parts.attempts:
         there = present(parts.store, attempt.plan)
         for block in blocks(attempt.plan):
-            shards = shards_of(attempt.plan, block)
-            if manifest_key(attempt.plan, block) not in there and all(shard in attempt.sizes for shard in shards):
+            if block not in there and all(shard in attempt.sizes for shard in shards_of(attempt.plan, block)):
                 write_manifest(parts.store, attempt.plan, block)
 
 
@@ -70,20 +69,14 @@ def manifest_key(plan: Plan, block: int) -> str:
     return f"{plan.root}manifests/shards-{shards.start:05d}-{shards.stop:05d}.parquet"
 
 
-def read_manifest(store: Store, plan: Plan, block: int) -> dict[int, Row]:
-    """A manifest's rows by shard. Raises ForeignPart where it was written for another plan."""
-    return {row["shard"]: row for row in _table(store, plan, block).to_pylist()}
+def manifest_rows(store: Store, plan: Plan, block: int, columns: Sequence[str], data: bytes | None = None) -> pa.Table:
+    """Some columns of a manifest, a row a shard. Raises ForeignPart where it was written for another plan.
 
-
-def read_sizes(store: Store, plan: Plan, block: int) -> dict[int, int]:
-    """The size in bytes of every part that a manifest lists. Raises as `read_manifest`."""
-    table = _table(store, plan, block, ["shard", "size"])
-    return dict(zip(table["shard"].to_pylist(), table["size"].to_pylist(), strict=True))
-
-
-def _table(store: Store, plan: Plan, block: int, columns: Sequence[str] | None = None) -> pa.Table:
+    Args:
+        data: its file, where that was fetched already.
+    """
     key = manifest_key(plan, block)
-    table = read_parquet(store.read(key), store.url(key), columns)
+    table = read_parquet(store.read(key) if data is None else data, store.url(key), columns)
     found = {name.decode(): value.decode() for name, value in (table.schema.metadata or {}).items()}
     if any(found.get(name) != value for name, value in _metadata(plan).items()):
         raise ForeignPart(f"{store.url(key)}: belongs to another plan than {plan.fingerprint}")
@@ -112,9 +105,10 @@ def row_of(store: Store, plan: Plan, shard: int, table: pa.Table) -> Row:
     return {"shard": shard, "part": part_key(plan.root, shard), "objects": table.num_rows, "listed": listed}
 
 
-def present(store: Store, plan: Plan) -> dict[str, Entry]:
-    """A plan's manifests that are there, by key."""
-    return {entry.key: entry for entry in store.listing(f"{plan.root}manifests")}
+def present(store: Store, plan: Plan) -> dict[int, Entry]:
+    """A plan's manifests that are there, by number."""
+    listed = {entry.key: entry for entry in store.listing(f"{plan.root}manifests")}
+    return {block: listed[key] for block in blocks(plan) if (key := manifest_key(plan, block)) in listed}
 
 
 def blocks(plan: Plan) -> range:

@@ -25,6 +25,10 @@ class PartSizes(Mapping[int, int]):
         """A part is there. Raises IndexError where the plan has no such shard."""
         self._size_s[shard] = size
 
+    def add_all(self, shard_n: np.ndarray, size_n: np.ndarray) -> None:
+        """Parts are there: their shards and their sizes, integers, both (N,). Raises as `add`."""
+        self._size_s[shard_n] = size_n
+
     def within(self, first: int, stop: int) -> PartSizes:
         """The parts of these shards alone."""
         some = PartSizes(len(self._size_s))

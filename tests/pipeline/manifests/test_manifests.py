@@ -90,6 +90,17 @@ def test_status_reads_manifests_and_of_parts_only_the_tail(
     assert before.examples == {"image_undecodable": ["torn"] * 3}
 
 
+def test_status_reads_each_manifest_once(job: Job, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = job.output_store
+    make_parts(store, plan, FAILED)
+    write_manifests(frozen(job))
+    keys = keys_read(monkeypatch)
+    status = read_status(store)
+    assert status is not None
+    assert (status.objects_done, status.failed) == (20, {"image_undecodable": 6})
+    assert sorted(key for key in keys if "manifests/" in key) == [manifest_key(plan, block) for block in range(3)]
+
+
 def test_what_is_tried_again_is_the_same_with_manifests_and_without(
     job: Job, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
