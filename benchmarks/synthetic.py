@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from fsspec.spec import AbstractFileSystem
 from PIL import Image
+
+if TYPE_CHECKING:
+    import torch
 
 SIZE = 32  # pixels a side
 GRID = 16
@@ -55,6 +57,8 @@ class LocalAttention:
     """A backbone that looks at nothing: every cell attends to those near it."""
 
     def __init__(self, weights: object, device: str, dtype: str, grid: int | None) -> None:
+        import torch  # not where only a plan is made: 0.2 GB
+
         self.device = torch.device(device)
         side = grid or GRID
         places = torch.from_numpy(np.indices((side, side)).reshape(2, -1).T.astype(np.float32))  # (N, 2)

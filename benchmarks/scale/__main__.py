@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.scale.driver_memory import driver_bar
-from benchmarks.scale.labelling import label_process, measure, plan_process
+from benchmarks.scale.labelling import label_process, measure
 from benchmarks.scale.reading import export_bar, night_bar, settle_bar, settle_process, status_bar
 from tests.s3_server import S3Server, use_credentials
 
@@ -41,11 +41,11 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=100_000, help="of the output whose status is read")
     parser.add_argument("--without-manifests", action="store_true", help="the status of an output that has none")
     parser.add_argument("--report", type=Path, help="write the figures there, as JSON")
-    parser.add_argument("--process", choices=["plan", "label", "settle"], help=argparse.SUPPRESS)
+    parser.add_argument("--process", choices=["label", "settle"], help=argparse.SUPPRESS)
     parser.add_argument("--job", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.process:
-        processes = {"plan": plan_process, "label": label_process, "settle": settle_process}
+        processes = {"label": label_process, "settle": settle_process}
         processes[options.process](options.job)
         return
     with tempfile.TemporaryDirectory(prefix="m2n2-scale-") as directory, server(Path(directory), options.s3) as storage:

@@ -19,15 +19,13 @@ How the figures are defined:
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import statistics
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,10 +34,11 @@ from typing import Any
 import psutil
 import yaml
 
+from benchmarks.scale.planning import plan_apart
 from benchmarks.synthetic import GRID, OBJECTS_AN_IMAGE, LocalAttention, SyntheticImages, click, picture, write_clicks
 from pipeline.config import Job, load_job
 from pipeline.parts import finished_shards
-from pipeline.plan import find_or_make_plan, load_plan
+from pipeline.plan import load_plan
 
 SAMPLE_EVERY_S = 1.0
 TEN_MILLION = 10_000_000
@@ -55,7 +54,7 @@ def measure(directory: Path, options: argparse.Namespace, storage: dict[str, Any
         "shard_images": options.shard_images,
         "store": "s3" if options.s3 else "disk",
     }
-    figures["planning"] = run_to_end(job_file, "plan")
+    figures["planning"] = plan_apart(job_file)
     say(f"planned: {figures['planning']}")
     if options.plan_only:
         return figures
@@ -131,14 +130,6 @@ def work_itself_ms(rounds: int = 5, images_a_round: int = 100) -> tuple[float, f
     return round(1000 * min(seconds[1:]) / images_a_round, 2), round(1000 * min(cpu_seconds[1:]) / images_a_round, 2)
 
 
-def run_to_end(job_file: Path, process: str) -> dict[str, Any]:
-    """Run one of this file's processes and take its report."""
-    with start(job_file, process) as started:
-        assert started.wait() == 0, f"{process} failed"
-    report: dict[str, Any] = json.loads(job_file.with_suffix(".report").read_text())
-    return report
-
-
 def run_until(job_file: Path, job: Job, shards: int, stop_with: signal.Signals | None) -> dict[str, Any]:
     """Run a driver until so many shards have their part, or to its end; its rate, memory and time to the first part."""
     store = job.output_store
@@ -146,7 +137,7 @@ def run_until(job_file: Path, job: Job, shards: int, stop_with: signal.Signals |
     assert plan is not None
     before = len(finished_shards(store, plan))
     began, samples = time.monotonic(), [Sample(0.0, before, 0, 0.0)]
-    with start(job_file, "label") as driver:
+    with start(job_file) as driver:
         process = psutil.Process(driver.pid)
         while driver.poll() is None:
             time.sleep(SAMPLE_EVERY_S)
@@ -232,9 +223,9 @@ def summary(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def start(job_file: Path, process: str) -> Iterator[subprocess.Popen[bytes]]:
-    """One of this file's processes, which is gone when the block ends."""
-    command = [sys.executable, "-m", "benchmarks.scale", "--process", process, "--job", str(job_file)]
+def start(job_file: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A driver, which is gone when the block ends."""
+    command = [sys.executable, "-m", "benchmarks.scale", "--process", "label", "--job", str(job_file)]
     # Workers find the backbone's module where the driver finds it.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
     started = subprocess.Popen(command, env=environment)
@@ -245,39 +236,11 @@ def start(job_file: Path, process: str) -> Iterator[subprocess.Popen[bytes]]:
         started.wait()
 
 
-def plan_process(job_file: Path) -> None:
-    """Plan the job; report seconds and peak memory of this process."""
-    report = job_file.with_suffix(".report")
-    with peak_memory() as peak:
-        began, cpu_began = time.monotonic(), time.process_time()
-        plan = find_or_make_plan(load_job(job_file))
-        seconds, cpu_s = time.monotonic() - began, time.process_time() - cpu_began
-    figures = {"clicks": plan.objects, "shards": len(plan.shards), "seconds": round(seconds, 1)}
-    figures |= {"cpu_seconds": round(cpu_s, 1), "peak_mb": round(peak() / 1e6), "load": round(os.getloadavg()[0], 1)}
-    report.write_text(json.dumps(figures))
-
-
 def label_process(job_file: Path) -> None:
     """What `m2n2 label` does."""
     from jobs.cli import main as m2n2
 
     sys.exit(m2n2(["label", str(job_file)]))
-
-
-@contextmanager
-def peak_memory() -> Iterator[Callable[[], int]]:
-    """Largest resident size of this process while the block runs."""
-    sizes, ended = [0], threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(0.05):
-            sizes[0] = max(sizes[0], psutil.Process().memory_info().rss)
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    yield lambda: sizes[0]
-    ended.set()
-    watcher.join()
 
 
 def say(text: str) -> None:

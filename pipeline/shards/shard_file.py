@@ -42,21 +42,19 @@ def shard_key(root: str, shard: Shard) -> str:
 
 def shard_bytes(images: Sequence[ImageClicks]) -> bytes:
     """A shard's file."""
-    rows = [
-        {
-            "image": each.image,
-            "object": each.object,
-            "category": each.category,
-            "clicks": list(each.clicks),
-            "reason": each.failure.reason if each.failure else None,
-            "message": each.failure.message if each.failure else None,
-            BOX: each.box,
-        }
-        for image in images
-        for each in image.objects
-    ]
-    schema = SHARD_WITH_BOXES if any(row[BOX] for row in rows) else SHARD
-    return parquet_bytes(pa.Table.from_pylist(rows, schema=schema))
+    objects = [each for image in images for each in image.objects]
+    columns = {
+        "image": [each.image for each in objects],
+        "object": [each.object for each in objects],
+        "category": [each.category for each in objects],
+        "clicks": [each.clicks for each in objects],
+        "reason": [each.failure.reason if each.failure else None for each in objects],
+        "message": [each.failure.message if each.failure else None for each in objects],
+    }
+    schema = SHARD
+    if any(each.box for each in objects):
+        schema, columns[BOX] = SHARD_WITH_BOXES, [each.box for each in objects]
+    return parquet_bytes(pa.Table.from_pydict(columns, schema=schema))
 
 
 def images_of(data: bytes, name: str) -> list[ImageClicks]:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.clicks import InvalidClicks, ObjectClicks
+from pipeline.inputs import click_table
 from pipeline.inputs.click_files import find_click_files
 from pipeline.inputs.click_table import ClickTable
 from pipeline.storage.store import Store
@@ -192,6 +193,42 @@ def test_one_spelling_needs_no_remark(tmp_path: Path, caplog: pytest.LogCaptureF
     caplog.clear()
     read(tmp_path, [click(image="./a.jpg"), click(image="./a.jpg", x=9.0)])
     assert caplog.text == ""
+
+
+class Noting:
+    """A database that notes the statements it is given."""
+
+    def __init__(self, database: Any, statements: list[str]) -> None:
+        self._database, self._statements = database, statements
+
+    def cursor(self) -> Noting:
+        return Noting(self._database.cursor(), self._statements)
+
+    def execute(self, statement: str, *values: Any) -> Any:
+        self._statements.append(statement)
+        return self._database.execute(statement, *values)
+
+    def sql(self, statement: str, **values: Any) -> Any:
+        self._statements.append(statement)
+        return self._database.sql(statement, **values)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+
+def test_clicks_are_sorted_once_and_taken_a_few_at_a_time_however_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(click_table, "CLICKS_A_QUERY", 4)
+    objects = {f"{number:02d}.jpg": 11 if number == 7 else 3 for number in range(20)}
+    rows = [click(image=image, object=str(name)) for image, number in objects.items() for name in range(number)]
+    (tmp_path / "0.parquet").write_bytes(parquet(rows[::-1]))
+    statements: list[str] = []
+    with ClickTable(find_click_files([str(tmp_path / "0.parquet")], Store("")), Store(""), ["/photos"]) as table:
+        table._database = Noting(table._database, statements)  # type: ignore[assignment]
+        assert {image: len(found) for image, found in table.by_image()} == objects
+    assert len([each for each in statements if "FROM clicks" in each]) == 1
+    assert len(statements) > 10, "they were taken all at once"
 
 
 class TestColumnsInPaths:
