@@ -27,7 +27,6 @@ from typing import Any, Literal
 import numpy as np
 
 from m2n2 import Scene, Settings
-from m2n2 import scene as scene_module
 from m2n2.backbones import load_backbone
 from m2n2.backbones.reading import read_image
 from m2n2.confidence.calibration import Calibration
@@ -36,6 +35,7 @@ from m2n2.confidence.fit import agreement, fit_calibration
 from m2n2.evaluation import ClickRule, click_objects
 from m2n2.evaluation.session import intersection_over_union
 from m2n2.nearest_neighbour import keep_apart
+from m2n2.scene import scene as scene_module
 from pipeline.evaluation.truths import TruthData, TruthImage, find_truths
 from pipeline.storage.store import Store
 from pipeline.worker.images import decode_image

@@ -39,7 +39,7 @@ from m2n2.flood_fill import flood_fill
 from m2n2.kernels.bounded_cache import BoundedCache
 from m2n2.kernels.parallel import run_parallel
 from m2n2.markov_map import start_states
-from m2n2.scene import CLICK_CACHE_BYTES
+from m2n2.scene.click_maps import CLICK_CACHE_BYTES
 from m2n2.threshold import candidates
 from m2n2.upsampling import upsample
 
@@ -131,27 +131,27 @@ def measure(arguments: argparse.Namespace, grid: int, megapixels: float, clicks:
 
 def measure_clicks(scene: Scene, count: int, repeats: int) -> dict[str, Any]:
     """The stages after the operator one by one, then all of them but the chain as `Scene.segment` runs them."""
-    settings, small, point_maps = scene.settings, scene._small_hw3, scene._point_maps
+    settings, image, point_maps = scene.settings, scene._image, scene._clicks.affinity.maps
     assert point_maps is not None
-    points = spread_points(count, scene._image_HW3.shape[:2])
-    pixels = scene._pixels(points)
-    starts = torch.from_numpy(start_states(pixels, scene._image_HW3.shape[:2], scene.grid))
+    points = spread_points(count, image.full_size)
+    pixels = image.pixels(points)
+    starts = torch.from_numpy(start_states(pixels, image.full_size, scene.grid))
     maps = point_maps(starts, settings).reshape(count, *scene.grid)
-    upsampled = upsample(maps, small, settings)
-    jobs = [(map_hw, *scene._small_pixel(pixel)) for map_hw, pixel in zip(upsampled, pixels, strict=True)]
+    upsampled = upsample(maps, image.small_hw3, settings)
+    jobs = [(map_hw, *image.small_pixel(pixel)) for map_hw, pixel in zip(upsampled, pixels, strict=True)]
     flooded = run_parallel(flood, jobs)
 
     def find_candidates(map_hw: np.ndarray) -> object:
         return candidates(map_hw, settings.prior_max_share, settings.edge_levels)
 
     def segment() -> None:
-        scene._clicks = BoundedCache(CLICK_CACHE_BYTES)
+        scene._clicks._flooded = BoundedCache(CLICK_CACHE_BYTES)
         scene.segment([Prompt([point]) for point in points])
 
     scene.advance(points)
     return {
         "chain": least(lambda: point_maps(starts, settings), repeats),
-        "upsampling": least(lambda: upsample(maps, small, settings), repeats),
+        "upsampling": least(lambda: upsample(maps, image.small_hw3, settings), repeats),
         "flood fill": least(lambda: run_parallel(flood, jobs), repeats),
         "thresholds": least(lambda: run_parallel(find_candidates, flooded), repeats),
         "segment": least(segment, repeats),

@@ -23,7 +23,7 @@ from m2n2 import Prompt, Scene, Settings
 from m2n2.backbones.area_resize import area_resize
 from m2n2.full_size import working_image, working_pixels
 from m2n2.kernels.bounded_cache import BoundedCache
-from m2n2.scene import CLICK_CACHE_BYTES
+from m2n2.scene.click_maps import CLICK_CACHE_BYTES, ClickMaps
 from pipeline.clicks import ObjectClicks
 from pipeline.parts import mask_row
 from pipeline.worker.images import decode_image
@@ -64,13 +64,13 @@ def refining(scene: Scene, image: np.ndarray, clicks: int, repeats: int) -> floa
     points = spread_points(clicks, image.shape[:2])
     groups = [points[first : first + CLICKS_AN_OBJECT] for first in range(0, clicks, CLICKS_AN_OBJECT)]
     prompts = [Prompt(group, [number % 2 == 0 for number in range(len(group))]) for group in groups]
-    maps = dict(zip(points, scene._upsampled(points), strict=True))
+    maps = dict(zip(points, scene._clicks.upsampled(points), strict=True))
     described = ObjectClicks("photo", "object", "object", (), None)
 
     def refine() -> None:
-        scene._clicks, scene._readings = BoundedCache(CLICK_CACHE_BYTES), BoundedCache(CLICK_CACHE_BYTES)
+        scene._clicks._flooded, scene._reader._readings = (BoundedCache(CLICK_CACHE_BYTES) for _ in range(2))
         for mask in scene.masks(prompts):
             mask_row(described, mask.mask, mask.score, 0.0, mask.evidence)
 
-    with patch.object(Scene, "_upsampled", lambda _, pixels: np.stack([maps[pixel] for pixel in pixels])):
+    with patch.object(ClickMaps, "upsampled", lambda _, pixels: np.stack([maps[pixel] for pixel in pixels])):
         return least(refine, repeats, process_time)

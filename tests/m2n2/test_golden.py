@@ -10,6 +10,9 @@ import torch
 
 from m2n2 import Prompt, Scene, Settings
 from m2n2.flood_fill import flood_fill
+from m2n2.scene.affinity import read_affinity
+from m2n2.scene.click_maps import ClickMaps
+from m2n2.scene.two_sizes import ImageAtTwoSizes
 from m2n2.transition import transition_operator
 from tests.conftest import SHARED
 
@@ -64,7 +67,9 @@ def test_operator(golden: dict[str, np.ndarray], scene: Scene) -> None:
 
 
 def test_markov_maps(golden: dict[str, np.ndarray], scene: Scene) -> None:
-    found = np.stack(scene._grid_maps(scene._pixels(golden["points"])))
+    affinity = read_affinity(golden["attention"].astype(np.float32), scene.settings, overwrite=False)
+    image = ImageAtTwoSizes(golden["image"], scene.settings, affinity.grid)
+    found = np.stack(ClickMaps(affinity, image, scene.settings).on_grid(image.pixels(golden["points"])))
     np.testing.assert_allclose(found, golden["markov_maps"].reshape(found.shape), atol=5e-4)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from m2n2 import Prompt, Scene, Settings
-from m2n2 import scene as scene_module
 from m2n2.head_version import HEAD_VERSION
+from m2n2.scene import two_sizes
 
 DATA = Path(__file__).parents[1] / "data"
 STORED = DATA / "head_version.json"
@@ -54,8 +54,8 @@ def test_a_change_of_masks_would_be_found(monkeypatch: pytest.MonkeyPatch) -> No
         changed[0, 0] ^= True
         return changed
 
-    carry_mask = scene_module.carry_mask
-    monkeypatch.setattr(scene_module, "carry_mask", one_pixel_more)
+    carry_mask = two_sizes.carry_mask
+    monkeypatch.setattr(two_sizes, "carry_mask", one_pixel_more)
     photo = DATA / "coffee_24.npz"
     assert digest(photo, Settings()) != json.loads(STORED.read_text())["masks"][photo.stem]["auto"]
 

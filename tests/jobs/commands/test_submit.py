@@ -82,7 +82,7 @@ def test_a_job_is_sent_with_its_code_and_ends_with_its_code(
     assert submit_to(client, job, monkeypatch, "backbone.grid=64") == 3
     (request,) = client.submitted
     assert (request["submission_id"], request["entrypoint"]) == (f"{NAME}-1", "python -m jobs.cli label job.yaml")
-    assert {"job.yaml", "jobs/cli.py", "pipeline/driver/run.py", "m2n2/scene.py"} <= client.files
+    assert {"job.yaml", "jobs/cli.py", "pipeline/driver/run.py", "m2n2/scene/scene.py"} <= client.files
     assert not any("__pycache__" in name for name in client.files)
     said = capsys.readouterr()
     assert said.err.count("the end") == 1, "the log is shown once, however often it is asked for"

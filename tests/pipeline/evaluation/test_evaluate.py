@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from m2n2 import Scene, Settings
-from m2n2 import scene as scene_module
 from m2n2.backbones import load_backbone
 from m2n2.evaluation import ClickRule, click_objects, summarise
+from m2n2.scene import affinity
 from pipeline.config import Job, parse_job
 from pipeline.evaluation.against import compare_objects, comparison_text
 from pipeline.evaluation.evaluate import Request, Work, click_here, evaluate
@@ -111,9 +111,9 @@ def test_the_cells_of_a_grid_share_a_look_at_the_image_and_the_operator_and_have
         layers.append(settings.key_layers)
         return key_chain(keys, settings)
 
-    transition_operator, key_chain = scene_module.transition_operator, scene_module.key_chain
-    monkeypatch.setattr(scene_module, "transition_operator", counted_operator)
-    monkeypatch.setattr(scene_module, "key_chain", counted_chain)
+    transition_operator, key_chain = affinity.transition_operator, affinity.key_chain
+    monkeypatch.setattr(affinity, "transition_operator", counted_operator)
+    monkeypatch.setattr(affinity, "key_chain", counted_chain)
     backbone = {"backbone": {"name": "tests.pipeline.evaluation.data:CountedColour", "grid": 12}}
     jobs = [job_of(tmp_path, f"cell{n}", **backbone, settings=each) for n, each in enumerate(GRID)]
     CountedColour.reads.clear()

@@ -45,7 +45,7 @@ def test_an_object_that_loses_all_its_pixels_to_others_is_an_error(monkeypatch: 
     def to_the_second(masks: list[np.ndarray], points: object) -> None:
         masks[0][:] = False
 
-    monkeypatch.setattr("m2n2.scene.keep_apart", to_the_second)
+    monkeypatch.setattr("m2n2.scene.scene.keep_apart", to_the_second)
     rows = rows_of([("one", 30, 30, True), ("two", 66, 44, True)], Settings(objects="exclusive"))
     assert rows["one"]["error"]["reason"] == "empty_mask"
     assert "smaller objects" in rows["one"]["error"]["message"]
