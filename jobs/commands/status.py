@@ -27,7 +27,7 @@ def status(
     ] = False,
     endpoint_url: EndpointUrl = None,
 ) -> int:
-    """Say how far the run below OUTPUT is, and what failed.
+    """Say how far the run below OUTPUT is, and what failed. It ends with 1 as long as shards are left.
 
     Example: m2n2 status s3://bucket/labels/run-7/ --watch
     """

@@ -16,11 +16,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import InvalidJob
 from pipeline.interventions import record
 from pipeline.library.index import Index
 from pipeline.library.lease import Lease, store_time, take_lease
-from pipeline.library.ledger import Compaction, State, read_state
+from pipeline.library.ledger import Compaction, State, state_of_library
 from pipeline.library.registry import REGISTRY
 from pipeline.storage.store import Entry, Store
 
@@ -44,7 +43,7 @@ def compact(library: Store, reason: str, dry_run: bool = False) -> Folded:
         LeaseHeld: a driver works on the library.
         LeaseLost: another one took over; nothing is changed.
     """
-    state = _state(library)
+    state = state_of_library(library)
     if dry_run or not _to_fold(state).index:
         return _to_fold(state)
     with take_lease(library, LEASE_S, on_lost=lambda: None, allow_replacing=True) as lease:
@@ -68,7 +67,7 @@ def collect(library: Store, older_than: timedelta, reason: str, dry_run: bool = 
         InvalidJob: no library is there.
         LeaseHeld: a driver works on the library.
     """
-    state = _state(library)
+    state = state_of_library(library)
     if dry_run:
         return _unreferenced(library, state, store_time(library) - older_than)
     with take_lease(library, LEASE_S, on_lost=lambda: None, allow_replacing=True) as lease:
@@ -78,13 +77,6 @@ def collect(library: Store, older_than: timedelta, reason: str, dry_run: bool = 
         for entry in found:
             library.remove(entry.key)
     return found
-
-
-def _state(library: Store) -> State:
-    state = read_state(library)
-    if not state.number:
-        raise InvalidJob(f"{library.url('')}: no library is here; expected ledger/ below it")
-    return state
 
 
 def _to_fold(state: State) -> Folded:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pipeline.config import InvalidJob
 from pipeline.interventions import record
 from pipeline.library.lease import LeaseHeld, take_lease
-from pipeline.library.ledger import Holder, Night, Overtaken, append_state, read_state
+from pipeline.library.ledger import Holder, Night, Overtaken, append_state, state_of_library
 from pipeline.storage.store import Store
 
 SHORT_LEASE_S = 60.0
@@ -22,10 +22,10 @@ def abandon_open_night(library: Store, reason: str, dry_run: bool) -> Night:
         The night that is given up, or with `dry_run` would be.
 
     Raises:
-        InvalidJob: no night is open.
+        InvalidJob: no library is there, or no night is open.
         LeaseHeld: a driver works on the library.
     """
-    night = read_state(library).open_night
+    night = state_of_library(library).open_night
     if night is None:
         raise InvalidJob(f"{library.url('')}: no night is open; nothing to abandon")
     if dry_run:
@@ -49,10 +49,10 @@ def unlock(library: Store, reason: str, dry_run: bool) -> Holder:
         Who holds the lease.
 
     Raises:
-        InvalidJob: nobody does.
+        InvalidJob: no library is there, or nobody does.
         LeaseHeld: the library changed at that moment: its holder lives.
     """
-    state = read_state(library)
+    state = state_of_library(library)
     if state.holder is None:
         raise InvalidJob(f"{library.url('')}: nobody holds the lease; nothing to unlock")
     if not dry_run:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from pipeline.config import InvalidJob
 from pipeline.storage.store import Store
 
 STATE_KEY = re.compile(r"ledger/(\d{10})\.json$")
@@ -124,6 +125,14 @@ def append_state(store: Store, state: State) -> None:
     # After a lost answer the retried request finds the state that it wrote itself.
     if not store.put_new(state_key(state.number), data) and store.read(state_key(state.number)) != data:
         raise Overtaken(f"{store.url(state_key(state.number))} was written by somebody else")
+
+
+def state_of_library(library: Store) -> State:
+    """The newest state. Raises InvalidJob where no library is."""
+    state = read_state(library)
+    if not state.number:
+        raise InvalidJob(f"{library.url('')}: no library is here; expected ledger/ below it")
+    return state
 
 
 def is_library(store: Store) -> bool:

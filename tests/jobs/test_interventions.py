@@ -58,6 +58,14 @@ def test_an_open_night_is_given_up_and_the_next_one_begins_anew(
     assert "no night is open; nothing to abandon" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["abandon", "unlock"])
+def test_a_place_without_a_library_is_told_from_a_library_with_nothing_to_do(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, str(tmp_path / "labells"), "--dry-run"]) == 2
+    assert "labells: no library is here; expected ledger/ below it" in capsys.readouterr().err
+
+
 def test_a_lease_is_ended_and_who_held_it_commits_nothing(disk_site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     library = disk_site.library
     asleep = take_lease(library, 3600, lambda: None)

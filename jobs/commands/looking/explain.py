@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -34,7 +35,6 @@ def explain(
     import io
     from pathlib import PurePosixPath
 
-    from m2n2.errors import InvalidPrompt
     from m2n2.explain.picture import draw_stages
     from m2n2.explain.stages import stages_of
     from pipeline.config import InvalidJob, job_of_keys
@@ -59,13 +59,14 @@ def explain(
     except FileNotFoundError:
         raise InvalidJob(f"{image}: there is no such image") from None
     except BadImage as error:
-        raise InvalidJob(f"{image}: {error.failure.message}") from error
-    try:
-        stages = stages_of(pixels, load_model(job).attention(pixels), prompt, job.settings)
-    except InvalidPrompt as error:
-        raise InvalidJob(f"--click: {error}") from None
+        raise InvalidJob(error.failure.message) from error
+    height, width = pixels.shape[:2]
+    for x, y in prompt.points:  # here, since the stages are of a smaller copy
+        if not (0 <= round(x) < width and 0 <= round(y) < height):
+            raise InvalidJob(f"--click: found {x:g},{y:g}; allowed in {image}: 0..{width - 1}, 0..{height - 1}")
+    stages = stages_of(pixels, load_model(job).attention(pixels), prompt, job.settings)
     sheet = io.BytesIO()
-    draw_stages(stages, prompt, (pixels.shape[1], pixels.shape[0])).save(sheet, kind, quality=85)
+    draw_stages(stages, prompt, (width, height)).save(sheet, kind, quality=85)
     store.put(to, sheet.getvalue())
     say(to)
     return COMPLETE
@@ -80,7 +81,7 @@ def _prompt(clicks: list[str]) -> Prompt:
         words = text.split(",")
         try:
             x, y = (float(word) for word in words[:2])
-            if len(words) > 3 or (len(words) == 3 and words[2] not in ("0", "1")):
+            if words[2:] not in ([], ["0"], ["1"]) or not (math.isfinite(x) and math.isfinite(y)):
                 raise ValueError
         except ValueError:
             raise InvalidJob(f"--click: found {text!r}; {ALLOWED}") from None

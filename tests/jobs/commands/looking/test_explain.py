@@ -36,7 +36,9 @@ def test_a_picture_is_drawn(photo: Path, tmp_path: Path, name: str, capsys: pyte
         (["--click", "30"], "--click: found '30'; allowed: x,y or x,y,0"),
         (["--click", "a,b"], "--click: found 'a,b'; allowed: x,y"),
         (["--click", "1,2,3"], "--click: found '1,2,3'; allowed: x,y"),
-        (["--click", "30,300"], "--click: point (30, 300) is outside the image of 96 x 72 pixels"),
+        (["--click", "nan,3"], "--click: found 'nan,3'; allowed: x,y"),
+        (["--click", "30,300"], "--click: found 30,300; allowed in "),
+        (["--click", "96,71"], ": 0..95, 0..71"),
         (["--click", "30,30", "--to", "picture.txt"], "--to: found 'picture.txt'; allowed: a name that ends with .png"),
         (["--click", "30,30", "settings.map=attention"], "settings: the paper's head is drawn; allowed: affinity"),
     ],
@@ -54,4 +56,4 @@ def test_an_image_that_is_not_there_or_none_is_named(tmp_path: Path, capsys: pyt
     (tmp_path / "torn.png").write_bytes(b"torn")
     for name in ("none.png", "torn.png"):
         assert main(["explain", str(tmp_path / name), "--click", "1,1", "--backbone", "colour"]) == 2
-        assert name in capsys.readouterr().err
+        assert capsys.readouterr().err.count(name) == 1
