@@ -51,6 +51,8 @@ A first run:
   m2n2 label job.yaml
 """
 
+INTERRUPTED = 130  # typer's own exit code of a Ctrl-C inside a command
+
 app = typer.Typer(name="m2n2", epilog=FIRST_RUN, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
 
@@ -71,14 +73,16 @@ def _run(arguments: Sequence[str] | None) -> int:
         write(sys.stderr, f"m2n2: {error.format_message()}")
         return error.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        write(sys.stderr, "m2n2: interrupted")
-        return INCOMPLETE
+        code = INTERRUPTED
     except Exception as error:
         told = tell(error)
         if told is None:
             raise
         code, text = told
         write(sys.stderr, f"m2n2: {text}")
+    if code == INTERRUPTED:
+        write(sys.stderr, "m2n2: interrupted")
+        return INCOMPLETE
     return code or 0
 
 

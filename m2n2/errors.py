@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 
 class InvalidImage(ValueError):
     """The image is not (H, W, 3) uint8, is empty, or has more pixels than `Settings.max_pixels`."""
@@ -39,6 +37,8 @@ def check_image(image: object) -> None:
     Raises:
         InvalidImage: not (H, W, 3) uint8, or empty.
     """
+    import numpy as np  # not above, since settings and prompts load without it
+
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise InvalidImage(f"an image must be a (H, W, 3) array of uint8, not {what}")

@@ -112,6 +112,19 @@ def test_no_run_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "no run is here; expected plan/plan.json below it" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["export", "{}", "--to", "{}/to"], ["review", "{}", "--to", "{}/to"]])
+def test_ctrl_c_ends_with_1_and_says_so(
+    tmp_path: Path, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ctrl_c(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "listing", ctrl_c)
+    monkeypatch.setattr(Store, "read", ctrl_c)
+    assert main([each.format(tmp_path) for each in command]) == 1
+    assert capsys.readouterr().err.strip() == "m2n2: interrupted"
+
+
 def test_usage_errors_end_with_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["label"]) == 2
     assert capsys.readouterr().err == "m2n2: Missing argument 'JOB.yaml'.\n"
