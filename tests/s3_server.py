@@ -31,6 +31,11 @@ class S3Server:
     def endpoint_url(self) -> str:
         return f"http://127.0.0.1:{self.ports[0]}"
 
+    @property
+    def files_url(self) -> str:
+        """Where the server takes and gives a bucket's objects as files, below the bucket's name, unsigned."""
+        return f"http://127.0.0.1:{self.ports[6]}/buckets"
+
     def start(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.ports = self.ports or free_ports(8)

@@ -48,7 +48,8 @@ def main() -> None:
         processes = {"label": label_process, "settle": settle_process}
         processes[options.process](options.job)
         return
-    with tempfile.TemporaryDirectory(prefix="m2n2-scale-") as directory, server(Path(directory), options.s3) as storage:
+    with tempfile.TemporaryDirectory(prefix="m2n2-scale-") as directory, server(Path(directory), options.s3) as store:
+        storage, files_url = store
         if options.bar == "export":
             figures = export_bar(Path(directory), options.objects, storage)
         elif options.bar == "night":
@@ -58,7 +59,7 @@ def main() -> None:
         elif options.bar == "driver":
             figures = driver_bar(Path(directory) / "labels", options.shards)
         elif options.bar == "status":
-            figures = status_bar(options.parts, not options.without_manifests, storage)
+            figures = status_bar(options.parts, not options.without_manifests, storage, files_url)
         else:
             figures = measure(Path(directory), options, storage)
     text = json.dumps(figures, indent=1)
@@ -68,16 +69,17 @@ def main() -> None:
 
 
 @contextmanager
-def server(directory: Path, wanted: bool) -> Iterator[dict[str, Any]]:
-    """The job's keys for where plan and parts go."""
+def server(directory: Path, wanted: bool) -> Iterator[tuple[dict[str, Any], str | None]]:
+    """The job's keys for where plan and parts go, and of a server where it takes the output's objects as files."""
     if not wanted:
-        yield {"output": str(directory / "labels")}
+        yield {"output": str(directory / "labels")}, None
         return
     use_credentials()
     s3 = S3Server(directory / "s3")
     s3.start()
     try:
-        yield {"output": f"{s3.bucket('scale')}/labels/", "storage": {"endpoint_url": s3.endpoint_url}}
+        storage = {"output": f"{s3.bucket('scale')}/labels/", "storage": {"endpoint_url": s3.endpoint_url}}
+        yield storage, f"{s3.files_url}/scale/labels"
     finally:
         s3.stop()
 

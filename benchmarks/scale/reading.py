@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.scale.unsigned_puts import UnsignedPuts
 from benchmarks.synthetic_night import RELABELLED, add_objects, write_night, write_relabelled
 from benchmarks.synthetic_output import OBJECTS_AN_IMAGE, write_library, write_run
 from pipeline.library.settle import settle
@@ -34,10 +35,16 @@ def export_bar(directory: Path, objects: int, storage: dict[str, Any]) -> dict[s
     return {"objects": objects} | _measured(["export", library.root, "--to", str(target), *options])
 
 
-def status_bar(parts: int, manifests: bool, storage: dict[str, Any]) -> dict[str, Any]:
-    """`m2n2 status` of a complete run, with manifests of all its shards or with none."""
+def status_bar(parts: int, manifests: bool, storage: dict[str, Any], files_url: str | None) -> dict[str, Any]:
+    """`m2n2 status` of a complete run, with manifests of all its shards or with none.
+
+    Args:
+        files_url: where the store takes its objects as files, see unsigned_puts.py.
+    """
     run, options = _store(storage)
-    _apart(write_run, run, parts * OBJECTS_A_SMALL_PART, OBJECTS_A_SMALL_PART, FAILED_EVERY, manifests)
+    put_part = UnsignedPuts(files_url) if files_url else None
+    objects = parts * OBJECTS_A_SMALL_PART
+    _apart(write_run, run, objects, OBJECTS_A_SMALL_PART, FAILED_EVERY, manifests, 0, put_part)
     return {"parts": parts, "manifests": manifests} | _measured(["status", run.root, *options])
 
 
