@@ -27,7 +27,7 @@ def test_two_drivers_on_one_output_do_every_shard_once(
     assert but_for_the_list_of_parts(run) == but_for_the_list_of_parts(undisturbed)
 
 
-@pytest.mark.slow  # tests/pipeline/test_plan.py has it without the processes
+@pytest.mark.slow  # tests/pipeline/plan/test_writing.py has it without the processes
 def test_a_plan_half_written_is_written_anew(labelling: Make, undisturbed: Labelling, cluster: Cluster) -> None:
     run = labelling()
     # What a driver that died leaves: shards, some of another plan, and no seal.

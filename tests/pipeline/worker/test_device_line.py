@@ -20,7 +20,8 @@ from m2n2.settings import Settings
 from pipeline.clicks import ObjectClicks
 from pipeline.config import Job, parse_job
 from pipeline.parts import Row
-from pipeline.plan import ImageClicks, PlanHead
+from pipeline.plan import PlanHead
+from pipeline.shards.shard_file import ImageClicks
 from pipeline.worker.device import DeviceFailed
 from pipeline.worker.device_line import DeviceLine, Stage
 from pipeline.worker.prefetch import Fetched, Prefetch

@@ -1,11 +1,9 @@
-"""The frozen plan: deterministic shards, sealed last, and a fingerprint that names every difference."""
+"""A job's plan: deterministic shards, and a fingerprint that names every difference."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import pickle
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +12,12 @@ import pytest
 from m2n2.confidence.built_in import BUILT_IN, BUILT_IN_OF, SCORE_VERSION
 from m2n2.confidence.evidence import Evidence
 from m2n2.head_version import HEAD_VERSION
-from pipeline.config import Job, parse_job
 from pipeline.inputs.identity import fingerprint_of, settings_fingerprint
-from pipeline.plan import (
-    PlanDamaged,
-    PlanMismatch,
-    find_head,
-    find_or_make_plan,
-    load_head,
-    load_plan,
-    read_images,
-    read_shard,
-    seal_plan,
-    shard_size,
-    write_plan,
-)
-from pipeline.shards.shard_file import ImageClicks, shard_key
-from pipeline.shards.shard_table import Shard, ShardTable
+from pipeline.plan import PlanMismatch, find_or_make_plan, read_shard, shard_size, write_plan
 from pipeline.storage.store import Store
 from pipeline.worker.planned_score import score_of
-from tests.pipeline.make_data import click_rows, parquet, put_dataset
-
-
-@pytest.fixture
-def document(tmp_path: Path) -> dict[str, Any]:
-    return put_dataset(Store(str(tmp_path)), images=5)
-
-
-def job_of(document: dict[str, Any], **changes: Any) -> Job:
-    return parse_job({**document, **changes}, "job")
+from tests.pipeline.make_data import click_rows, parquet
+from tests.pipeline.plan.job_of import job_of
 
 
 def test_an_image_never_spans_two_shards_and_all_objects_are_there(document: dict[str, Any]) -> None:
@@ -63,15 +38,6 @@ def test_the_same_job_gives_the_same_bytes(document: dict[str, Any], tmp_path: P
     two = job_of(document, output=str(tmp_path / "two"))
     assert find_or_make_plan(one).shards == find_or_make_plan(two).shards
     assert find_or_make_plan(one).fingerprint == find_or_make_plan(two).fingerprint
-
-
-def test_a_plan_half_written_does_not_count_and_is_written_anew(document: dict[str, Any]) -> None:
-    job = job_of(document)
-    job.output_store.put(shard_key("", Shard(0, 2, 4, "0" * 64)), b"left by a driver that died")
-    assert load_plan(job.output_store) is None
-    assert find_head(job.output_store) is None
-    plan = find_or_make_plan(job)
-    assert len(read_shard(job.output_store, plan, 0)) == 2
 
 
 def test_what_only_decides_speed_is_not_in_the_fingerprint(document: dict[str, Any]) -> None:
@@ -100,76 +66,6 @@ def test_another_job_on_the_same_output_is_refused_with_every_difference(
     assert "backbone.grid: the plan has 16, the job has 8" in text
     assert "c.parquet: the plan has None, the job has {'size'" in text
     assert text.count("the plan has") == 3
-
-
-def test_a_shard_that_somebody_overwrote_is_found_out(document: dict[str, Any]) -> None:
-    job = job_of(document)
-    plan = find_or_make_plan(job)
-    first, second = (shard_key("", shard) for shard in plan.shards[:2])
-    job.output_store.put(second, job.output_store.read(first))
-    with pytest.raises(PlanDamaged, match=r"shard-00001-[0-9a-f]{8}\.parquet: sha256 is"):
-        read_shard(job.output_store, plan, 1)
-
-
-def test_the_seal_and_what_a_worker_is_given_do_not_grow_with_the_shards(tmp_path: Path) -> None:
-    store, digest = Store(str(tmp_path)), hashlib.sha256(b"any").hexdigest()
-    plan = seal_plan(store, "", {"a": 1}, [], [], ShardTable.of(Shard(n, 128, 640, digest) for n in range(30_000)))
-    assert (plan.images, plan.objects, len(plan.shards)) == (3_840_000, 19_200_000, 30_000)
-    assert len(store.read("plan/plan.json")) < 1000
-    assert len(pickle.dumps(plan.reference)) < 1000
-    assert len(pickle.dumps(plan.shards[29_999])) < 1000
-
-
-def test_a_plan_whose_table_is_gone_or_another_is_found_out(document: dict[str, Any], tmp_path: Path) -> None:
-    job = job_of(document)
-    plan = find_or_make_plan(job)
-    other = find_or_make_plan(job_of(document, output=str(tmp_path / "other"), shard_images=1))
-    key, others = (f"plan/shards-{each.shards_digest[:8]}.parquet" for each in (plan, other))
-    job.output_store.put(key, Store(str(tmp_path / "other")).read(others))
-    with pytest.raises(PlanDamaged, match=r"shards-[0-9a-f]{8}\.parquet: sha256 is"):
-        load_plan(job.output_store)
-    (Path(job.output) / key).unlink()
-    with pytest.raises(PlanDamaged, match=r"shards-[0-9a-f]{8}\.parquet: is gone"):
-        load_plan(job.output_store)
-    head = find_head(job.output_store)  # which does not read them
-    assert head is not None
-    assert head.reference == plan.reference
-
-
-def test_a_worker_finds_the_plan_that_its_driver_means_or_none(document: dict[str, Any], tmp_path: Path) -> None:
-    job, other = job_of(document), job_of(document, output=str(tmp_path / "other"), shard_images=1)
-    plan, others = find_or_make_plan(job), find_or_make_plan(other)
-    head = load_head(job.output_store, plan.reference)
-    assert (head.identity, head.files, head.reference) == (plan.identity, plan.files, plan.reference)
-    assert read_images(job.output_store, head, plan.shards[1]) == read_shard(job.output_store, plan, 1)
-    assert others.fingerprint == plan.fingerprint
-    with pytest.raises(PlanDamaged, match=r"plan\.json: is another one now"):
-        load_head(other.output_store, plan.reference)
-    with pytest.raises(PlanDamaged, match=r"attempts/2/plan/plan\.json: is gone"):
-        load_head(job.output_store, replace(plan.reference, root="attempts/2/"))
-
-
-def test_a_seal_of_version_0_1_has_the_table_in_it(document: dict[str, Any]) -> None:
-    job = job_of(document)
-    plan, key = find_or_make_plan(job), "plan/plan.json"
-    listed = [asdict(shard) for shard in plan.shards]
-    seal = json.loads(job.output_store.read(key)) | {"shards": listed}
-    job.output_store.put(key, json.dumps(seal).encode())
-    old = load_plan(job.output_store)
-    assert old is not None
-    assert old.shards == plan.shards
-    assert old.shards_digest == hashlib.sha256("".join(each["sha256"] for each in listed).encode()).hexdigest()
-    assert load_head(job.output_store, old.reference).files == plan.files
-    assert read_shard(job.output_store, old, 2) == read_shard(job.output_store, plan, 2)
-
-
-def test_the_first_seal_wins(document: dict[str, Any]) -> None:
-    job = job_of(document)
-    first = find_or_make_plan(job)
-    before = read_shard(job.output_store, first, 0)
-    images = [ImageClicks("x.png", before[0].objects)]
-    assert write_plan(job.output_store, "", {"other": 1}, [], images, 1).fingerprint == first.fingerprint
-    assert read_shard(job.output_store, first, 0) == before, "the loser wrote over the winner's shard"
 
 
 @pytest.mark.parametrize("key", ["../secret.png", "/etc/passwd", "s3://elsewhere/a.png"])
