@@ -20,6 +20,7 @@ from m2n2.errors import InvalidAttention
 from m2n2.kernels.compiled import compiled
 from m2n2.kernels.fast_exponential import exp2, log2
 from m2n2.kernels.gpu.choice import Choice
+from m2n2.kernels.gpu.fourth_power import fourth_power, product_of_halves
 from m2n2.kernels.gpu.trials import product_trial, temper_trial
 from m2n2.kernels.parallel import device_blocks, run_parallel, strips
 from m2n2.kernels.sinkhorn import balance
@@ -27,6 +28,7 @@ from m2n2.kernels.thin_product import thin_product
 from m2n2.settings import Settings
 
 TEMPER_ROWS = 64
+POWER_ROUNDS, POWER_TOLERANCE = 2, 1e-6
 BITS_OF_INFINITY = np.uint32(0x7F800000)
 
 
@@ -51,6 +53,24 @@ class TransitionOperator:
         """One step of the chain for all points: `states @ P`, float32."""
         step = STEP.on(self.kernel.device, self.kernel.dtype, len(states_PN))
         return step(states_PN, self.row_scale, self.kernel, self.column_scale)
+
+    def step_many(self, states_SN: torch.Tensor) -> torch.Tensor:
+        """The same for more states than points, with a kernel in float16: a product of tensor cores."""
+        return product_of_halves(states_SN, self.row_scale, self.kernel, self.column_scale)
+
+    def fourth_power(self) -> TransitionOperator:
+        """The operator whose step is four of this one, which has a kernel in float16.
+
+        What rounding does to sums of rows and columns, two rounds of Sinkhorn put right; what is left of it is a share
+        of each entry, like that of the kernel's own rounding.
+
+        Raises:
+            torch.OutOfMemoryError: there is no room for two more kernels; one stays.
+        """
+        power_NN = fourth_power(self.row_scale, self.kernel, self.column_scale)
+        scaling = balance(power_NN, POWER_TOLERANCE, POWER_ROUNDS)
+        scales = scaling.row_scale.float(), scaling.column_scale.float()
+        return TransitionOperator(power_NN, *scales, scaling.rounds, scaling.residual)
 
 
 def transition_operator(attention_NN: torch.Tensor, settings: Settings, *, overwrite: bool) -> TransitionOperator:

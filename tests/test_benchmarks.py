@@ -82,6 +82,7 @@ def test_gpu(tmp_path: Path) -> None:
         assert {"network and head mean", "operator", "chain", "upsampling", "copies"} < {
             s["stage"] for s in each["stages"]
         }
+        assert ("four steps a product" in {s["stage"] for s in each["stages"]}) == (each["dtype"] == "float16")
         assert each["images a second"] > 0
     exact = figures["runs"][0]["against the CPU"]  # the CPU against itself, with weights kept in half precision
     assert exact == {"attention": 0.0, "masks alike": 1.0}

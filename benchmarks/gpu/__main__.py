@@ -41,6 +41,7 @@ from m2n2.backbones.reading import NetworkInput, Reader
 from m2n2.backbones.stable_diffusion import StableDiffusion
 from m2n2.full_size import working_image, working_pixels
 from m2n2.kernels.gpu.choice import Choice
+from m2n2.kernels.gpu.fourth_power import STEPS
 from m2n2.kernels.gpu.traffic import CARDS, CHANNELS, HEADS, LAYERS, Case, Stage, stages
 from m2n2.markov_map import markov_maps, start_states
 from m2n2.transition import transition_operator
@@ -199,7 +200,12 @@ def measured(
     attention = timed("network and head mean", lambda: backbone.attention(image)).view(n, n)
     timed("head mean", captured)
     operator = timed("operator", lambda: transition_operator(attention, settings, overwrite=False))
-    maps = timed("chain", lambda: markov_maps(operator, starts, to_the_end))
+    with patch("m2n2.markov_map.pays_on", lambda device: False):
+        maps = timed("chain", lambda: markov_maps(operator, starts, to_the_end))
+    if operator.kernel.dtype == torch.float16:
+        power = timed("fourth power", operator.fourth_power)
+        states = starts.repeat(STEPS, 1)
+        timed("four steps a product", lambda: [power.step_many(states) for _ in range(CHAIN_STEPS // STEPS)])
     timed("upsampling", lambda: weighted_means(maps.view(-1, *backbone.grid), small, settings))
     timed("copies", lambda: torch.zeros(len(pixels), *small.shape[:2], device=device).cpu())
     scene = Scene(image, attention.view(*backbone.grid, *backbone.grid), settings)
@@ -227,15 +233,18 @@ def measured(
 def rates(row: dict[str, Any], case: Case, size: Size, card_name: str) -> dict[str, Any]:
     """GB/s, and the share of the roofline where the card's peaks are known; only SD2's own sizes are counted."""
     counted = {stage.name: stage for stage in stages(case)}
+    leaps = {stage.name: stage for stage in stages(replace(case, leaps_after=0))}
     parts: dict[str, list[Stage]] = {
         "network and head mean": [counted["network"], counted["head mean"]] if size is FULL else [],
         "head mean": [counted["head mean"]],
         "operator": [counted["temperature"], counted["Sinkhorn"]],
         "chain": [counted["chain"]],
+        "fourth power": [leaps["fourth power"], leaps["its balance"]],
+        "four steps a product": [leaps["four steps a product"]],
         "upsampling": [counted["upsampling"]],
     }
     own = parts.get(row["stage"], [])
-    steps = {"steps": case.chain_steps} if row["stage"] == "chain" else {}
+    steps = {"steps": case.chain_steps} if row["stage"] in ("chain", "four steps a product") else {}
     moved = sum(stage.memory_bytes for stage in own)
     found: dict[str, Any] = {"gb_per_s": moved / 1e6 / row["ms"] if own else None, "roofline": None} | steps
     for card in CARDS:

@@ -1,5 +1,13 @@
 from __future__ import annotations
 
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
@@ -8,9 +16,42 @@ from hypothesis import strategies as st
 
 from m2n2 import Settings
 from m2n2 import markov_map as module
-from m2n2.markov_map import markov_maps, start_states
-from m2n2.transition import transition_operator
+from m2n2.markov_map import LOOK_EVERY, markov_maps, start_states, steps_to_go
+from m2n2.transition import TransitionOperator, transition_operator
 from tests.m2n2 import oracle, synthetic
+
+HALF = Settings(operator_dtype="float16")
+
+
+@contextmanager
+def as_on_a_gpu(*, leaps: bool = True) -> Iterator[list[TransitionOperator]]:
+    """The chain looks and leaps as it does on a GPU; the fourth powers that were made."""
+    made: list[TransitionOperator] = []
+    original = TransitionOperator.fourth_power
+
+    def fourth_power(operator: TransitionOperator) -> TransitionOperator:
+        made.append(original(operator))
+        return made[-1]
+
+    with (
+        patch.object(module, "_look_every", lambda device: LOOK_EVERY),
+        patch.object(module, "pays_on", lambda device: leaps),
+        patch.object(TransitionOperator, "fourth_power", fourth_power),
+    ):
+        yield made
+
+
+def two_parts(leak: float, cells: int = 36) -> torch.Tensor:
+    """Attention between two halves of a grid, with a little from one to the other."""
+    attention = torch.rand(cells, cells, generator=torch.Generator().manual_seed(0))
+    attention[: cells // 2, cells // 2 :] *= leak
+    attention[cells // 2 :, : cells // 2] *= leak
+    return attention
+
+
+def dense(operator: TransitionOperator) -> np.ndarray:
+    kernel = operator.kernel.double() * operator.row_scale.double()[:, None] * operator.column_scale.double()
+    return kernel.numpy()
 
 
 @given(
@@ -30,8 +71,7 @@ def test_maps_are_the_oracles(seed: int, grid: tuple[int, int], size: tuple[int,
     found = markov_maps(operator, torch.from_numpy(starts), Settings()).numpy()
     # The operator's own matrix: how near that is to the oracle's is for test_transition, and a chain that hardly moves
     # would multiply the difference.
-    kernel = operator.kernel.double() * operator.row_scale.double()[:, None] * operator.column_scale.double()
-    transition = kernel.numpy()
+    transition = dense(operator)
     for (x, y), start, map_N in zip(pixels, starts, found, strict=True):
         expected_start = oracle.start_state(x, y, size, grid)
         np.testing.assert_allclose(start, expected_start, atol=1e-6)
@@ -74,3 +114,99 @@ def test_the_last_row_and_column_stay_inside_the_grid() -> None:
     starts = start_states([(99, 49)], (50, 100), (5, 10)).reshape(5, 10)
     assert starts[4, 9] == starts.max() == 1
     assert np.count_nonzero(starts) == 4
+
+
+@given(
+    seed=st.integers(0, 1000),
+    grid=st.tuples(st.integers(1, 8), st.integers(1, 8)),
+    sharpness=st.floats(0.5, 4),
+    points=st.integers(1, 33),
+)
+@example(seed=0, grid=(1, 7), sharpness=4.0, points=1)
+@example(seed=59, grid=(8, 6), sharpness=4.0, points=33)
+@settings(max_examples=25, deadline=None)
+def test_four_steps_a_product_reach_cells_when_single_steps_do(
+    seed: int, grid: tuple[int, int], sharpness: float, points: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    attention = synthetic.attention(rng, grid, sharpness).reshape(grid[0] * grid[1], -1)
+    operator = transition_operator(torch.from_numpy(attention), HALF, overwrite=False)
+    pixels = [(int(rng.integers(40)), int(rng.integers(30))) for _ in range(points)]
+    starts = torch.from_numpy(start_states(pixels, (30, 40), grid))
+    assume(float((starts - HALF.markov_threshold).abs().min()) > 1e-5)
+    with as_on_a_gpu():
+        found = markov_maps(operator, starts, HALF).numpy()
+    transition = dense(operator)
+    for start, map_N in zip(starts[:3].numpy(), found[:3], strict=True):
+        np.testing.assert_allclose(map_N, oracle.markov_map(transition, start), rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(found, markov_maps(operator, starts, HALF).numpy(), rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("leak", "most_steps", "leaps"),
+    [
+        (1.0, 1000, False),
+        (3e-2, 1000, True),
+        (1e-2, 1000, True),
+        (1e-2, 17, True),
+        (1e-2, 203, True),
+        (0.0, 1000, True),
+    ],
+    ids=["short", "medium", "long", "ends at once", "ends within a product", "never"],
+)
+def test_long_chains_leap_and_end_where_single_steps_do(leak: float, most_steps: int, leaps: bool) -> None:
+    operator = transition_operator(two_parts(leak), HALF, overwrite=False)
+    starts = torch.from_numpy(start_states([(0, 0), (35, 0)], (1, 36), (1, 36)))
+    settings = Settings(operator_dtype="float16", markov_max_steps=most_steps)
+    with as_on_a_gpu() as made:
+        found = markov_maps(operator, starts, settings)
+    assert len(made) == leaps
+    expected = markov_maps(operator, starts, settings)
+    torch.testing.assert_close(found, expected, rtol=2e-3, atol=0)
+    reached = expected < most_steps
+    assert torch.equal(found < most_steps, reached)
+    assert reached.all() == (leak > 0 and most_steps == 1000)
+
+
+@pytest.mark.parametrize("why", ["float32", "not balanced"])
+def test_single_steps_go_on_where_a_leap_would_not_do(why: str) -> None:
+    settings = Settings() if why == "float32" else HALF
+    operator = transition_operator(two_parts(1e-2), settings, overwrite=False)
+    if why == "not balanced":
+        operator = replace(operator, residual=0.2)
+    starts = torch.from_numpy(start_states([(0, 0)], (1, 36), (1, 36)))
+    with as_on_a_gpu() as made:
+        found = markov_maps(operator, starts, settings)
+    assert not made
+    assert torch.equal(found, markov_maps(operator, starts, settings))
+
+
+def test_without_room_for_the_fourth_power_single_steps_go_on(caplog: pytest.LogCaptureFixture) -> None:
+    operator = transition_operator(two_parts(1e-2), HALF, overwrite=False)
+    starts = torch.from_numpy(start_states([(0, 0)], (1, 36), (1, 36)))
+    tries = []
+
+    def no_room(operator: TransitionOperator) -> TransitionOperator:
+        tries.append(operator)
+        raise torch.OutOfMemoryError("tried to allocate 512 MiB")
+
+    with as_on_a_gpu(), patch.object(TransitionOperator, "fourth_power", no_room):
+        found = markov_maps(operator, starts, HALF)
+    assert torch.equal(found, markov_maps(operator, starts, HALF))
+    assert len(tries) == 1
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage().endswith("tried to allocate 512 MiB")
+
+
+def test_steps_to_go_are_exact_for_a_state_that_grows_by_a_factor_and_low_for_one_that_grows_evenly() -> None:
+    assert steps_to_go(0.3 * 2**-8, 0.3 * 2**-6, 0.3) == pytest.approx(3 * LOOK_EVERY)
+    for most in (100, 400, 1000):
+        evenly = [0.3 * step / most for step in range(LOOK_EVERY, most, LOOK_EVERY)]
+        found = [steps_to_go(before, lowest, 0.3) for before, lowest in pairwise(evenly)]
+        to_go = [most - LOOK_EVERY * (2 + index) for index in range(len(found))]
+        assert all(each <= left for each, left in zip(found, to_go, strict=True))
+        assert most / math.e * 0.85 < max(found) <= most / math.e
+    assert steps_to_go(0.1, 0.1, 0.3) == math.inf
+    assert steps_to_go(0.0, 0.0, 0.3) == math.inf
+    assert steps_to_go(0.0, 0.1, 0.3) < 1

@@ -95,6 +95,23 @@ def test_half_precision_is_close() -> None:
     np.testing.assert_allclose(half.step(states).numpy(), states.numpy() @ expected, rtol=2e-3)
 
 
+@pytest.mark.parametrize("sharpness", [0.0, 1.0, 3.0])
+def test_the_fourth_power_takes_four_steps(sharpness: float) -> None:
+    operator = transition_operator(matrix(1, (10, 9), sharpness), Settings(operator_dtype="float16"), overwrite=False)
+    power = operator.fourth_power()
+    expected = np.linalg.matrix_power(dense(operator), 4)
+    np.testing.assert_allclose(dense(power), expected, rtol=3e-3, atol=1e-8)
+    np.testing.assert_allclose(dense(power).sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(dense(power).sum(axis=0), 1, atol=1e-4)
+    states = torch.rand(7, 90, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(power.step_many(states).numpy(), states.numpy() @ dense(power), rtol=5e-5)
+
+
+def test_the_fourth_power_of_cells_that_stay_alone_is_within_float16() -> None:
+    operator = transition_operator(torch.eye(300), Settings(operator_dtype="float16"), overwrite=False)
+    np.testing.assert_allclose(dense(operator.fourth_power()), np.eye(300), atol=1e-3)
+
+
 @pytest.mark.parametrize("points", [1, 2, 5])
 def test_a_step_is_the_product(points: int) -> None:
     operator = transition_operator(matrix(2, (7, 9)), Settings(), overwrite=False)

@@ -6,6 +6,7 @@ at the full rate; the network, whose operations follow each other, takes the sum
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 HEADS, CHANNELS, LAYERS = 5, 64, 2  # of Stable Diffusion 2's captured layers
@@ -15,6 +16,7 @@ NETWORK_FLOPS, NETWORK_BYTES = 8.64e12, 99.7e9
 TORCH_CAPTURE_TENSORS = 6 * HEADS * LAYERS
 TYPICAL_SWEEPS, TYPICAL_STEPS = 25, 60  # of Sinkhorn and of the chain, on photos at a grid of 128 x 128
 MAPS_AT_ONCE, STATES_PADDED, COLUMN_BYTES = 16, 64, 128
+STEPS_A_PRODUCT, POWER_SWEEPS = 4, 3  # of the chain's fourth power
 FLOAT_BYTES, HALF_BYTES = 4, 2
 BYTES_A_CLOCK, EXPONENTIALS_A_CLOCK = 128, 16  # of a multiprocessor: from its caches, and of its special function units
 
@@ -50,6 +52,7 @@ class Case:
     sinkhorn_sweeps: int
     chain_steps: int
     operator_bytes: int = FLOAT_BYTES
+    leaps_after: int | None = None  # steps of the chain, then four a product; only where the operator is float16
 
     @property
     def is_half(self) -> bool:
@@ -109,7 +112,7 @@ def stages(case: Case) -> list[Stage]:
             memory_bytes=values * case.operator_bytes * case.sinkhorn_sweeps,
             cache_bytes=2 * values * case.operator_bytes * case.sinkhorn_sweeps,
         ),
-        _chain(case),
+        *_chain(case),
         Stage(
             "upsampling",  # 12 FLOPs a weight, made once a launch, and 2 a map
             float32_flops=case.pixels * case.offsets * (12.0 * launches + 2.0 * case.clicks),
@@ -120,10 +123,31 @@ def stages(case: Case) -> list[Stage]:
     ]
 
 
-def _chain(case: Case) -> Stage:
-    """Single steps; every program, of 128 bytes of columns, reads all states."""
+def _chain(case: Case) -> list[Stage]:
+    """Single steps, and what follows them in a long chain."""
+    steps = case.chain_steps
+    if case.leaps_after is None or steps <= case.leaps_after:
+        return [_single_steps(case, steps)]
+    matrix = case.cells**2 * HALF_BYTES
+    products = -(-(steps - case.leaps_after) // STEPS_A_PRODUCT)
+    states = STEPS_A_PRODUCT * case.clicks
+    halves = -(-2 * states // STATES_PADDED) * STATES_PADDED
+    return [
+        _single_steps(case, case.leaps_after),
+        Stage("fourth power", half_flops=4.0 * case.cells**3, memory_bytes=2 * 3 * matrix),
+        Stage("its balance", memory_bytes=(2 + POWER_SWEEPS) * matrix),
+        Stage(
+            "four steps a product",
+            half_flops=2.0 * halves * case.cells**2 * products,
+            memory_bytes=(matrix + 3 * states * case.cells * FLOAT_BYTES) * products,
+        ),
+    ]
+
+
+def _single_steps(case: Case, steps: int) -> Stage:
+    """Every program, of 128 bytes of columns, reads all states."""
     launches = -(-case.clicks // STATES_PADDED)
-    product = 2.0 * launches * STATES_PADDED * case.cells**2 * case.chain_steps
+    product = 2.0 * launches * STATES_PADDED * case.cells**2 * steps
     states = case.clicks * case.cells * FLOAT_BYTES
     kernel = launches * case.cells**2 * case.operator_bytes
     programs = case.cells * case.operator_bytes / COLUMN_BYTES
@@ -131,8 +155,8 @@ def _chain(case: Case) -> Stage:
         "chain",
         half_flops=2 * product if case.is_half else 0,  # a state's high and low half
         split_flops=0 if case.is_half else product,
-        memory_bytes=(kernel + 3 * states) * case.chain_steps,
-        cache_bytes=(kernel + programs * states) * case.chain_steps,
+        memory_bytes=(kernel + 3 * states) * steps,
+        cache_bytes=(kernel + programs * states) * steps,
     )
 
 
@@ -141,17 +165,17 @@ def milliseconds(case: Case, card: Card) -> float:
     return sum(stage.milliseconds(card) for stage in stages(case))
 
 
-def table(case: Case) -> list[str]:
+def table(case: Case, cards: Sequence[Card] = CARDS) -> list[str]:
     """Lines of Markdown: a stage's TFLOP, GB of memory, caches and copies, and its milliseconds on each card."""
     lines = [
-        "| stage | TFLOP | GB memory | GB caches | GB host | " + " | ".join(card.name for card in CARDS) + " |",
-        "|---" + "|---:" * (4 + len(CARDS)) + "|",
+        "| stage | TFLOP | GB memory | GB caches | GB host | " + " | ".join(card.name for card in cards) + " |",
+        "|---" + "|---:" * (4 + len(cards)) + "|",
     ]
     for stage in stages(case):
         tera = (stage.half_flops + stage.float32_flops + stage.split_flops) / 1e12
         giga = [stage.memory_bytes / 1e9, stage.cache_bytes / 1e9, stage.host_bytes / 1e9]
-        times = [f"{stage.milliseconds(card):.1f} ms" for card in CARDS]
+        times = [f"{stage.milliseconds(card):.1f} ms" for card in cards]
         cells = [stage.name, f"{tera:.2f}", *(f"{each:.1f}" for each in giga), *times]
         lines.append("| " + " | ".join(cells) + " |")
-    totals = [f"{milliseconds(case, card):.0f} ms" for card in CARDS]
+    totals = [f"{milliseconds(case, card):.0f} ms" for card in cards]
     return [*lines, "| together | | | | | " + " | ".join(totals) + " |"]

@@ -10,6 +10,7 @@ import torch
 from m2n2 import transition, upsampling
 from m2n2.backbones import head_mean
 from m2n2.kernels import sinkhorn
+from m2n2.kernels.gpu import fourth_power
 from m2n2.kernels.gpu.choice import Choice
 
 CPU = torch.device("cpu")
@@ -90,7 +91,15 @@ def test_the_real_kernels_where_none_can_run_leave_the_torch_forms(caplog: pytes
         upsampling.CHOICE.on(cuda, 17),
         head_mean.CHOICE.on(cuda, torch.float16, 64),
         transition.TEMPER.on(cuda, torch.float32, torch.float16),
+        fourth_power.PRODUCT.on(cuda, torch.float16, 4),
     ]
-    own = [transition.STEP, sinkhorn.SWEEP, upsampling.CHOICE, head_mean.CHOICE, transition.TEMPER]
+    own = [
+        transition.STEP,
+        sinkhorn.SWEEP,
+        upsampling.CHOICE,
+        head_mean.CHOICE,
+        transition.TEMPER,
+        fourth_power.PRODUCT,
+    ]
     assert chosen == [each.torch_form for each in own]
     assert len(caplog.records) == 1

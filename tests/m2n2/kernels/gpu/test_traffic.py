@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from m2n2 import Settings
-from m2n2.kernels.gpu.traffic import CARDS, Case, stages, table
+from m2n2 import Settings, transition
+from m2n2.kernels.gpu import fourth_power
+from m2n2.kernels.gpu.traffic import CARDS, POWER_SWEEPS, STEPS_A_PRODUCT, Case, stages, table
+from m2n2.markov_map import LOOK_EVERY, STEPS_THAT_PAY, steps_to_go
 from m2n2.upsampling import Offsets
 
 PAGE = Path(__file__).resolve().parents[4] / "docs" / "backbones.md"
@@ -21,6 +23,7 @@ CASE = Case(
     sinkhorn_sweeps=25,
     chain_steps=60,
 )
+LONG = replace(CASE, operator_bytes=2, chain_steps=400, leaps_after=32)
 
 
 def total(case: Case, name: str) -> float:
@@ -30,12 +33,39 @@ def total(case: Case, name: str) -> float:
 
 def test_the_page_shows_what_is_reckoned() -> None:
     page = PAGE.read_text()
+    half = replace(CASE, operator_bytes=2)
     assert "\n".join(table(CASE)) in page
-    for steps, operator_bytes in ((111, 4), (247, 2)):  # as many as the page says fit into 80 ms
-        fits = replace(CASE, chain_steps=steps, operator_bytes=operator_bytes)
+    assert "\n".join(table(half)) in page
+    assert "\n".join(table(LONG, [card for card in CARDS if card.name != "A100 80 GB"])) in page
+    for steps, case in ((111, CASE), (247, half), (412, LONG)):  # as many as the page says fit
+        fits = replace(case, chain_steps=steps)
         assert total(fits, "H100 SXM") <= 80 < total(replace(fits, chain_steps=steps + 1), "H100 SXM")
-    for operator_bytes in (4, 2):
-        assert f"{total(replace(CASE, chain_steps=400, operator_bytes=operator_bytes), 'H100 SXM'):.0f} ms" in page
+    for case in (CASE, half):
+        assert f"{total(replace(case, chain_steps=400), 'H100 SXM'):.0f} ms" in page
+
+
+def test_an_h100_takes_80_ms_at_most_with_60_steps_and_with_400() -> None:
+    assert total(replace(CASE, operator_bytes=2), "H100 SXM") <= 80
+    assert total(LONG, "H100 SXM") <= 80
+
+
+def test_a_chain_of_400_steps_leaps_when_the_reckoning_says_and_one_of_60_does_not() -> None:
+    def leaps_after(steps: int) -> int | None:
+        """Where the slowest cell rises evenly."""
+        for step in range(2 * LOOK_EVERY, steps, LOOK_EVERY):
+            before, lowest = (0.3 * seen / steps for seen in (step - LOOK_EVERY, step))
+            if steps_to_go(before, lowest, 0.3) >= STEPS_THAT_PAY * CASE.cells:
+                return step
+        return None
+
+    assert leaps_after(400) == LONG.leaps_after
+    assert leaps_after(60) is None
+
+
+def test_what_a_leap_is_reckoned_with_is_what_it_does() -> None:
+    assert (STEPS_A_PRODUCT, POWER_SWEEPS) == (fourth_power.STEPS, 1 + transition.POWER_ROUNDS)
+    [power] = [stage for stage in stages(LONG) if stage.name == "fourth power"]
+    assert power.half_flops == 2 * 2 * CASE.cells**3
 
 
 def test_a_step_of_the_chain_reads_the_kernel_once() -> None:
