@@ -28,7 +28,7 @@ from pipeline.library.ledger import read_state
 from pipeline.library.parts_of_nights import Rows, read_in_batches
 from pipeline.library.registry import Registry
 from pipeline.parts import PART
-from pipeline.plan import Plan, PlanDamaged, load_plan
+from pipeline.plan import PlanDamaged, PlanHead, find_head
 from pipeline.provenance import Provenance, read_provenance
 from pipeline.storage.store import Store
 
@@ -95,12 +95,12 @@ def _gather(
 ) -> list[Provenance]:
     """Fill `masks` from the parts; returns the provenances that the masks' column `provenance` numbers."""
     provenances: dict[Provenance, int] = {}
-    plan_of_run = cache(partial(_plan_of_run, library))
+    head_of_run = cache(partial(_head_of_run, library))
     database.execute("CREATE TABLE gathered_categories (category VARCHAR)")
     for rows in read_in_batches(library, keys, PART, missing):
         origins = {
             number: provenances.setdefault(
-                read_provenance(metadata, partial(plan_of_run, keys[number].partition("parts/")[0])), len(provenances)
+                read_provenance(metadata, partial(head_of_run, keys[number].partition("parts/")[0])), len(provenances)
             )
             for number, metadata in rows.metadata.items()
         }
@@ -128,11 +128,11 @@ def _newest(database: duckdb.DuckDBPyConnection, rows: Rows) -> pa.Table:
     return table.append_column("image_id", found["image_id"]).append_column("id", found["id"])
 
 
-def _plan_of_run(library: Store, root: str) -> Plan:
-    plan = load_plan(library, root)
-    if plan is None:
+def _head_of_run(library: Store, root: str) -> PlanHead:
+    head = find_head(library, root)
+    if head is None:
         raise PlanDamaged(f"{library.url(root)}plan/plan.json: is gone; parts were made for it")
-    return plan
+    return head
 
 
 def _by_image(
