@@ -30,8 +30,9 @@ class Light:
         return {}
 
     @ray.method(concurrency_group="control")
-    def progress(self) -> Progress:
+    def progress(self, within_s: float) -> Progress:
         """As a worker says it."""
+        time.sleep(within_s)
         return self._progress
 
     @ray.method(concurrency_group="device")

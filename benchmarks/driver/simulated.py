@@ -9,23 +9,27 @@ from __future__ import annotations
 import heapq
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.driver.workers.answers import Answers
+from pipeline.driver.workers.worker import Call, Worker
 from pipeline.tasks import Place, Progress, SlowImage, Task, TaskReport
 
 STAGES = {"fetch": 1.0, "decode": 1.0, "attention and maps": 20.0, "masks": 10.0, "write": 0.1}
 
 
-@dataclass(eq=False)
 class Reference:
-    """What a call returns; `value` is there from `ready_s` on."""
+    """What a call returns; Ray's thread answers it when its time has come."""
 
-    ready_s: float
-    value: Any
-    ready: bool = False
+    def __init__(self, value: Any) -> None:
+        self.value, self.call = value, Call()
+
+    def future(self) -> Call:
+        """As `ObjectRef.future`."""
+        return self.call
 
 
 class SimulatedRay:
@@ -39,7 +43,7 @@ class SimulatedRay:
     def __init__(self, images_of: Callable[[Task], int], image_s: float) -> None:
         self.images_of, self.image_s, self.chance = images_of, image_s, random.Random(0)
         self.now_s = self.own_s = self.idle_s = 0.0
-        self.waits = 0
+        self.waits = self._answered = 0
         self._due: list[tuple[float, int, Reference]] = []
         self._count = 0
 
@@ -54,31 +58,21 @@ class SimulatedRay:
         return False
 
     def answer(self, value: Any, after_s: float = 0.0) -> Reference:
-        """A reference that is ready then."""
-        reference = Reference(self.now_s + after_s, value)
+        """A reference that is answered then."""
+        reference = Reference(value)
         self._count += 1
-        heapq.heappush(self._due, (reference.ready_s, self._count, reference))
+        heapq.heappush(self._due, (self.now_s + after_s, self._count, reference))
         return reference
 
-    def wait(
-        self, references: Sequence[Reference], num_returns: int, timeout: float
-    ) -> tuple[list[Reference], list[Reference]]:
-        """As `ray.wait`: those that are ready, at most `num_returns`, after `timeout` at the latest."""
+    def wait(self, timeout_s: float) -> None:
+        """Until something is answered, or has been since the last time, at most so long."""
         with self._own():
             self.waits += 1
-            until_s = self.now_s + timeout
+            until_s = self.now_s + timeout_s
             self._advance(self.now_s)
-            ready = [each for each in references if each.ready]
-            while not ready and self._due and self._due[0][0] <= until_s:
-                self._advance(self._due[0][0])
-                ready = [each for each in references if each.ready]
-            if not ready:
-                self._advance(until_s)
-            return ready[:num_returns], []
-
-    def get(self, reference: Reference) -> Any:
-        """As `ray.get` of a reference that is ready."""
-        return reference.value
+            if not self._answered:
+                self._advance(min(until_s, self._due[0][0]) if self._due else until_s)
+            self._answered = 0
 
     def kill(self, actor: object) -> None:
         """Nobody dies here."""
@@ -89,7 +83,9 @@ class SimulatedRay:
 
     def _advance(self, to_s: float) -> None:
         while self._due and self._due[0][0] <= to_s:
-            heapq.heappop(self._due)[2].ready = True
+            _, _, reference = heapq.heappop(self._due)
+            reference.call.set_result(reference.value)
+            self._answered += 1
         self.now_s = max(self.now_s, to_s)
 
     @contextmanager
@@ -97,6 +93,19 @@ class SimulatedRay:
         began = time.thread_time()
         yield
         self.own_s += time.thread_time() - began
+
+
+class SimulatedAnswers(Answers):
+    """Answers of a simulated Ray: to wait for one is to let its clock go on."""
+
+    def __init__(self, ray: SimulatedRay) -> None:
+        super().__init__()
+        self._ray = ray
+
+    def take(self, timeout_s: float) -> list[tuple[Worker, Call]]:
+        """As `Answers.take`."""
+        self._ray.wait(timeout_s)
+        return super().take(0.0)
 
 
 @dataclass
@@ -110,20 +119,20 @@ class SimulatedActor:
     done: Progress = field(default_factory=Progress)
 
     @property
-    def place(self) -> Call:
-        return Call(lambda: self.ray.answer(Place(self.host, self.host, self.number), 1.0))
+    def place(self) -> Method:
+        return Method(lambda: self.ray.answer(Place(self.host, self.host, self.number), 1.0))
 
     @property
-    def load(self) -> Call:
-        return Call(self._load)
+    def load(self) -> Method:
+        return Method(self._load)
 
     @property
-    def progress(self) -> Call:
-        return Call(lambda: self.ray.answer(self.done, 0.002))
+    def progress(self) -> Method:
+        return Method(lambda within_s: self.ray.answer(self.done, within_s))
 
     @property
-    def label(self) -> Call:
-        return Call(self._label)
+    def label(self) -> Method:
+        return Method(self._label)
 
     def _load(self, *_: Any) -> Reference:
         self.free_s = self.ray.now_s + self.ray.chance.uniform(20, 40)
@@ -144,7 +153,7 @@ class SimulatedActor:
 
 
 @dataclass(frozen=True)
-class Call:
+class Method:
     """A method of an actor."""
 
     remote: Callable[..., Reference]

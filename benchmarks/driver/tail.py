@@ -20,7 +20,7 @@ from statistics import mean
 from typing import Any
 
 from pipeline.driver.dispatch import Dispatcher
-from pipeline.driver.fleet import TASKS_IN_FLIGHT
+from pipeline.driver.workers.fleet import TASKS_IN_FLIGHT
 from pipeline.tasks import Task
 
 WORKERS = 16

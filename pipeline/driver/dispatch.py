@@ -103,12 +103,14 @@ class Dispatcher:
         self._left = len(todo)
         self._running: dict[Task, _Waiting] = {}
         self._apart: dict[int, TakenApart] = {}
+        self._alone: dict[Task, _Waiting] = {}  # those that share a worker with nobody, waiting or running
         # Tasks wait in this order: what goes first, what nobody has begun, and what can wait.
         self._waiting: deque[_Waiting] = deque()
         suspected = {task.shard for task in suspicions.crashes} | suspicions.poisonous.keys()
         for shard in sorted(suspected):
             if shard <= last and self._left_s[shard]:
                 self._waiting += self._begin(shard, suspicions)
+        self._alone |= {waiting.task: waiting for waiting in self._waiting if waiting.alone}
         self._not_begun = _NotBegun(todo["shard"][~np.isin(todo["shard"], list(suspected))])
         self._later: deque[_Waiting] = deque()
         # Added up as tasks come and go: in the tail each piece asks for it, and as many tasks as workers wait.
@@ -173,6 +175,7 @@ class Dispatcher:
     def done(self, task: Task, rows: Sequence[Row] | None) -> TakenApart | None:
         """A task is finished. Returns the shard's pieces when this was the last of a shard taken apart."""
         del self._running[task]
+        self._alone.pop(task, None)
         if task.whole:
             self.committed(task.shard)
             return None
@@ -196,11 +199,11 @@ class Dispatcher:
         """The worker died, was stuck, or lost its device while this task was running. Returns as `done` does."""
         waiting = self._taken_back(task)
         waiting.crashes += 1
-        waiting.alone = True
         first, stop = self._span(task)
         if waiting.crashes < CRASHES_TO_TAKE_APART:
-            self._waiting.appendleft(waiting)
+            self._waits_alone(waiting)
             return None
+        self._alone.pop(task, None)
         if stop - first == 1:
             self._images_waiting -= 1
             apart = self._apart.setdefault(task.shard, TakenApart(open_pieces=1))
@@ -210,15 +213,17 @@ class Dispatcher:
         for begin, end in ((middle, stop), (first, middle)):
             # A piece that fails again is cut at once: its shard has had its second chance. An image gets its own.
             crashes = 0 if end - begin == 1 else CRASHES_TO_TAKE_APART - 1
-            self._waiting.appendleft(_Waiting(Task(task.shard, begin, end), crashes, alone=True))
+            self._waits_alone(_Waiting(Task(task.shard, begin, end), crashes))
         self._one_piece_more(task)
         return None
 
     def given_back(self, task: Task, suspect: bool) -> None:
         """The task's worker is gone through no fault of the task; a suspect had a part in a crash all the same."""
         waiting = self._taken_back(task)
-        waiting.alone = waiting.alone or suspect
-        self._waiting.appendleft(waiting)
+        if suspect:
+            self._waits_alone(waiting)
+        else:
+            self._waiting.appendleft(waiting)
 
     def unavailable(self, task: Task, now_s: float) -> None:
         """Storage did not answer: the task waits longer each time, and nothing counts against it."""
@@ -234,9 +239,8 @@ class Dispatcher:
 
     def suspicions(self) -> Suspicions:
         """What has been found out so far, for the next driver."""
-        everything = [*self._waiting, *self._later, *self._running.values()]
         return Suspicions(
-            crashes={each.task: each.crashes for each in everything if each.alone},
+            crashes={task: waiting.crashes for task, waiting in self._alone.items()},
             poisonous={shard: dict(apart.poisonous) for shard, apart in self._apart.items() if apart.poisonous},
         )
 
@@ -253,6 +257,11 @@ class Dispatcher:
         self._one_piece_more(task)
         self._waiting.insert(at, replace(waiting, task=Task(task.shard, first + share, stop)))
         return replace(waiting, task=Task(task.shard, first, first + share))
+
+    def _waits_alone(self, waiting: _Waiting) -> None:
+        waiting.alone = True
+        self._alone[waiting.task] = waiting
+        self._waiting.appendleft(waiting)
 
     def _taken_back(self, task: Task) -> _Waiting:
         self._images_waiting += self._images_of(task)

@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from pipeline.clicks import InvalidClicks, ObjectClicks
 from pipeline.config import Job
 from pipeline.describe import describe
-from pipeline.driver.room import find_room
+from pipeline.driver.workers.room import find_room
 from pipeline.inputs.click_files import find_click_files
 from pipeline.inputs.click_rows import read_clicks
 from pipeline.storage.store import Store

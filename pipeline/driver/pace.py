@@ -1,7 +1,7 @@
 """The driver's loop works a twentieth of its time at most: what happens meanwhile is taken in together.
 
-A turn of the loop looks at every worker, so a turn an event would cost a thousand workers' time the square of their
-number. Workers have a task more than they work on, and do not wait for a driver that rests.
+A turn costs what has happened since the last one, so it is bursts that this is for: a thousand workers that are made
+at once, or that answer together. Workers have a task more than they work on, and do not wait for a driver that rests.
 """
 
 from __future__ import annotations

@@ -20,16 +20,16 @@ from pipeline.driver.dispatch import Dispatcher, TakenApart
 from pipeline.driver.doubts import read_doubts, why_doubtful
 from pipeline.driver.ending import RunResult, end_run
 from pipeline.driver.events import Done, Event, Lost, Unavailable
-from pipeline.driver.fleet import TASKS_IN_FLIGHT, Fleet
-from pipeline.driver.nodes import NoWorkers
 from pipeline.driver.pace import Pace
 from pipeline.driver.progress import Heartbeat, Snapshot
-from pipeline.driver.room import settle_cpus
 from pipeline.driver.seeing.metrics import RunMetrics
 from pipeline.driver.seeing.post_mortem import PostMortems
 from pipeline.driver.seeing.slowest import read_slowest
 from pipeline.driver.seeing.stages import plus_stages, read_stages
 from pipeline.driver.suspicions import read_suspicions
+from pipeline.driver.workers.fleet import TASKS_IN_FLIGHT, Fleet
+from pipeline.driver.workers.nodes import NoWorkers
+from pipeline.driver.workers.room import settle_cpus
 from pipeline.frozen_parts import freeze_parts
 from pipeline.manifests.during_run import ManifestsDuringRun
 from pipeline.parts import commit_part, error_row, finished_shards
@@ -221,7 +221,9 @@ class _Labelling:
                     return
                 in_flight = list(worker.tasks.values())
                 task = self._dispatcher.next(in_flight, time.monotonic(), worker.device, devices, workers, draining)
-                if task is not None:
+                if task is None:
+                    self._fleet.nothing_for(worker)
+                else:
                     self._fleet.give(worker, task)
 
     def _take_in(self, events: Sequence[Event]) -> None:

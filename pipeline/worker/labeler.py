@@ -41,12 +41,13 @@ REFINED_AT_ONCE = 2
 SLOWEST_OF_A_TASK = 5
 STAGES = ("fetch", "decode", "attention and maps", "masks", "write")
 OLD_WORKER_EXIT_S = 60.0
+LOOK_EVERY_S = 0.5
 
 log = logging.getLogger("m2n2.labeler")
 
 
 class Labeler:
-    """Loads the model once, then labels shards. Made an actor, replaced and fed by pipeline/driver/fleet.py."""
+    """Loads the model once, then labels shards. Made an actor, replaced and fed by pipeline/driver/workers/fleet.py."""
 
     def __init__(self, job: Job, plan: PlanReference) -> None:
         self._job, self._reference, self._store = job, plan, job.output_store
@@ -155,8 +156,14 @@ class Labeler:
         )
 
     @ray.method(concurrency_group="control")
-    def progress(self) -> Progress:
-        """Answers also while the device works, or storage does not answer."""
+    def progress(self, within_s: float = 0.0) -> Progress:
+        """Answers after so many seconds, or at once where an image is over its time.
+
+        Also while the device works, or storage does not answer.
+        """
+        until_s, image_timeout_s = time.monotonic() + within_s, self._job.limits.image_timeout_s
+        while (left_s := until_s - time.monotonic()) > 0 and not self._work.is_over_time(image_timeout_s):
+            time.sleep(min(LOOK_EVERY_S, left_s))
         self._storage_metrics.update()
         slowest, slowest_s, size = self._work.longest()
         running = next(iter(list(self._under_way)), None)  # other threads change it meanwhile

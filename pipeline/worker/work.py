@@ -54,6 +54,11 @@ class WorkUnderWay:
                 stack.enter_context(self.image_of(task, size))
             yield
 
+    def is_over_time(self, image_timeout_s: float) -> bool:
+        """Whether an image has taken longer than so many seconds, times its size."""
+        _, seconds, size = self.longest()
+        return seconds > image_timeout_s * size
+
     def longest(self) -> tuple[Task | None, float, float]:
         """Of the image that has taken longest for its size so far: its task, seconds, and size."""
         under_way, now_s = list(self._began.values()), self._clock()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,41 +15,53 @@ import yaml
 
 from pipeline.config import parse_job
 from pipeline.driver.dispatch import Dispatcher
-from pipeline.driver.fleet import Fleet, _Worker
 from pipeline.driver.progress import Snapshot
 from pipeline.driver.run import _Labelling
 from pipeline.driver.seeing.metrics import RunMetrics
+from pipeline.driver.workers.capacity import Capacity
+from pipeline.driver.workers.fleet import Fleet
+from pipeline.tasks import Place
 from tests.pipeline.driver.conftest import Labels, Scrape
 from tests.pipeline.make_data import EMPTY_PLAN
 
 ALERTS = Path(__file__).parents[3] / "jobs" / "monitoring" / "alerts.yaml"
 AGGREGATE = re.compile(r"max by \(([\w, ]+)\) \((\w+)\) > 0")
 MINUTES = 30
+# Of an actor, each with a call that nobody answers before the test does; and what makes the actor.
+ANSWER = SimpleNamespace(future=Future)
+CALL = SimpleNamespace(remote=lambda *_: ANSWER)
+ACTORS = SimpleNamespace(remote=lambda *_: SimpleNamespace(place=CALL, load=CALL, label=CALL, progress=CALL))
 
 
 def minutes_of_a_run(scraped: Scrape, monkeypatch: pytest.MonkeyPatch, ready_at: int | None) -> list[Scrape]:
     """A scrape a minute of a run of four workers that want to start; one is ready after so many minutes, or none."""
     scrapes: list[Scrape] = []
     stop = threading.Event()
-    monkeypatch.setattr(Fleet, "_look_around", lambda self, at_once=False: None)
-    monkeypatch.setattr(Fleet, "_start", lambda self: _Worker(None, "not placed", 0.0))
+    monkeypatch.setattr(Capacity, "look_around", lambda self: None)
+    monkeypatch.setattr("pipeline.driver.workers.fleet.LabelerActor", SimpleNamespace(options=lambda **_: ACTORS))
     monkeypatch.setattr(Fleet, "waiting", lambda self: "Ray has started 0 of 4 workers")
     job = parse_job({"images": "a", "clicks": "b", "output": "c", "workers": {"count": 4, "gpus": 0}}, "job")
-    fleet = Fleet(job, EMPTY_PLAN)
+    any_plan: Any = SimpleNamespace(reference=None, shards=range(9))
+    fleet = Fleet(job, any_plan)
+    poll_fleet = fleet.poll
 
     def poll(timeout_s: float) -> list[Any]:
         if len(scrapes) == ready_at:
-            fleet._workers[0].ready = True
-        return []
+            first = fleet.workers[0]
+            assert first.placing is not None
+            first.placing.set_result(Place("id", "gpu-07", 7))
+            assert poll_fleet(0) == []
+            assert first.loading is not None
+            first.loading.set_result({})
+        return poll_fleet(0)
 
     def scrape(snapshot: Snapshot) -> None:
         scrapes.append({name: dict(series) for name, series in scraped.items()})
         if len(scrapes) == MINUTES:
-            fleet._workers[0].tasks.clear()  # nothing is waited for
+            fleet.workers[0].tasks.clear()  # nothing is waited for
             stop.set()
 
     monkeypatch.setattr(fleet, "poll", poll)
-    monkeypatch.setattr(fleet, "give", lambda worker, task: worker.tasks.update({object(): task}))
     heartbeat: Any = type("Silent", (), {"update": lambda *_: None})()
     with RunMetrics("c") as metrics:
         dispatcher = Dispatcher([(shard, 2) for shard in range(9)])

@@ -143,6 +143,13 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         tasks = [each.task if hasattr(each, "task") else Task(int(each)) for queue in queues for each in queue]
         assert dispatcher._images_waiting == sum(len(self.ledger.span(task)) for task in tasks)
 
+    @invariant()
+    @precondition(lambda self: hasattr(self, "ledger"))
+    def suspects_are_those_of_all_tasks_that_share_a_worker_with_nobody(self) -> None:
+        dispatcher = self.ledger.dispatcher
+        everything = [*dispatcher._waiting, *dispatcher._later, *dispatcher._running.values()]
+        assert dispatcher.suspicions().crashes == {each.task: each.crashes for each in everything if each.alone}
+
     def teardown(self) -> None:
         """From wherever it is by now, one undisturbed worker brings it to its end in a bounded number of steps."""
         if not hasattr(self, "ledger"):

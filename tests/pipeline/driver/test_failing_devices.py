@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,38 +12,38 @@ from ray.exceptions import RayTaskError
 from pipeline.config import parse_job
 from pipeline.driver.dispatch import Dispatcher
 from pipeline.driver.events import Lost
-from pipeline.driver.fleet import Fleet, _Worker
-from pipeline.driver.nodes import FAILURES_ALLOWED
 from pipeline.driver.run import _Labelling
 from pipeline.driver.seeing.metrics import RunMetrics
 from pipeline.driver.suspicions import Suspicions
+from pipeline.driver.workers.answers import Answers
+from pipeline.driver.workers.fleet import Fleet
+from pipeline.driver.workers.nodes import FAILURES_ALLOWED
+from pipeline.driver.workers.worker import Worker
 from pipeline.tasks import Place, Progress, Task
 from pipeline.worker.device import DeviceFailed
 from tests.pipeline.make_data import EMPTY_PLAN
 
 JOB = parse_job({"images": "a", "clicks": "b", "output": "c"}, "job")
 BROKEN = Place("id-broken", "gpu-07", 7)
+ANSWERS = Answers()
+FAILURE = RayTaskError("label", "traceback", DeviceFailed("CUDA error: an illegal memory access"))
 
 
 @pytest.fixture
 def fleet(monkeypatch: pytest.MonkeyPatch) -> Fleet:
-    """Workers whose every answer is that the device failed; no Ray."""
-
-    def answer(reference: object) -> None:
-        raise RayTaskError("label", "traceback", DeviceFailed("CUDA error: an illegal memory access"))
-
-    monkeypatch.setattr("ray.get", answer)
+    """No Ray."""
     monkeypatch.setattr("ray.kill", lambda actor: None)
-    return Fleet(JOB, EMPTY_PLAN)
+    return Fleet(JOB, EMPTY_PLAN, ANSWERS)
 
 
 def lose_a_device(fleet: Fleet, tasks: list[Task], stale: Task | None = None, place: Place = BROKEN) -> Lost:
     """A worker with these tasks answers to the last one; `stale` is what it said last that it was running."""
-    references = [object() for _ in tasks]
-    worker = _Worker(None, None, 0.0, place=place, ready=True, tasks=dict(zip(references, tasks, strict=True)))
-    worker.progress = Progress(running=stale)
-    fleet._workers.append(worker)
-    [event] = fleet._arrived(worker, references[-1])
+    worker = Worker(None, 0.0, place=place, ready=True, progress=Progress(running=stale))
+    fleet.workers.append(worker)
+    for task in tasks:
+        worker.tasks[ANSWERS.expect(worker, SimpleNamespace(future=Future))] = task
+    list(worker.tasks)[-1].set_exception(FAILURE)
+    [event] = fleet.poll(0)
     assert isinstance(event, Lost)
     return event
 
@@ -64,7 +66,7 @@ def test_a_node_whose_devices_fail_is_given_up_and_no_image_is_suspected(fleet: 
         task = dispatcher.next([], 0.0, BROKEN.device, {BROKEN.device, "id-sound/"})
         assert task is not None
         labelling._take_in([lose_a_device(fleet, [task])])
-    assert fleet._nodes.given_up == {BROKEN.node_id}
+    assert fleet.nodes.given_up == {BROKEN.node_id}
     assert dispatcher.suspicions() == Suspicions()
     again = [dispatcher.next([], 0.0, "id-sound/", {"id-sound/"}) for _ in range(FAILURES_ALLOWED)]
     assert None not in again, "all are done elsewhere, at once"
@@ -77,12 +79,12 @@ def test_one_broken_gpu_of_several_is_told_from_its_neighbours(fleet: Fleet, cap
     labelling = labelling_of(dispatcher, fleet)
     devices = {broken.device, sound.device}
     for _ in range(FAILURES_ALLOWED):
-        assert fleet._nodes.given_up == frozenset()
-        fleet._nodes.finished(sound)
+        assert fleet.nodes.given_up == frozenset()
+        fleet.nodes.finished(sound)
         task = dispatcher.next([], 0.0, broken.device, devices)
         assert task is not None
         labelling._take_in([lose_a_device(fleet, [task], place=broken)])
-    assert fleet._nodes.given_up == {"id-of-both"}
+    assert fleet.nodes.given_up == {"id-of-both"}
     assert "node not used any more host=gpu-07 failed starts=0 failed devices=3: GPU 3: " in caplog.text
     done = [dispatcher.next([], 0.0, sound.device, devices) for _ in range(2 * FAILURES_ALLOWED)]
     assert None not in done
@@ -96,15 +98,18 @@ def test_a_second_device_that_fails_under_a_task_makes_it_a_suspect_and_spares_t
         task = dispatcher.next([], 0.0)
         assert task is not None
         labelling._take_in([lose_a_device(fleet, [task])])
-    assert fleet._nodes.given_up == frozenset()
+    assert fleet.nodes.given_up == frozenset()
     assert {task.stop for task in dispatcher.suspicions().crashes} == {1, 2}, "the shard is taken apart"
 
 
 def test_an_error_while_a_model_loads_is_a_failed_start(fleet: Fleet) -> None:
-    loading = object()
-    worker = _Worker(None, None, 0.0, loading=loading, place=BROKEN)
-    fleet._workers.append(worker)
-    [event] = fleet._arrived(worker, loading)
-    assert isinstance(event, Lost)
-    assert (event.cause, event.running) == ("crash", None)
-    assert fleet._nodes._records[BROKEN.node_id].failed_starts == 1
+    for _ in range(FAILURES_ALLOWED):
+        assert fleet.nodes.given_up == frozenset()
+        worker = Worker(None, 0.0, place=BROKEN)
+        worker.loading = ANSWERS.expect(worker, SimpleNamespace(future=Future))
+        fleet.workers.append(worker)
+        worker.loading.set_exception(FAILURE)
+        [event] = fleet.poll(0)
+        assert isinstance(event, Lost)
+        assert (event.cause, event.running) == ("crash", None)
+    assert fleet.nodes.given_up == {BROKEN.node_id}

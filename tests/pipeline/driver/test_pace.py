@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
 from pipeline.config import parse_job
 from pipeline.driver.dispatch import Dispatcher
-from pipeline.driver.fleet import PROGRESS_A_SECOND, TASKS_IN_FLIGHT, Fleet, _Worker
 from pipeline.driver.pace import BUSY_SHARE, LONGEST_REST_S, Pace
 from pipeline.driver.run import _Labelling
 from pipeline.driver.seeing.metrics import RunMetrics
+from pipeline.driver.workers.fleet import TASKS_IN_FLIGHT
+from pipeline.driver.workers.worker import Worker
 from pipeline.tasks import Task
 from tests.pipeline.make_data import EMPTY_PLAN
 
@@ -45,7 +47,6 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("pipeline.driver.pace.time", clock)
-    monkeypatch.setattr("pipeline.driver.fleet.time", clock)
     return clock
 
 
@@ -79,16 +80,19 @@ class Idle:
 
     def __init__(self) -> None:
         self.placed_workers = WORKERS
-        self.workers = [_Worker(number, None, 0.0, ready=True) for number in range(WORKERS)]
+        self.workers = [Worker(number, 0.0, ready=True) for number in range(WORKERS)]
         self.looks = 0
 
-    def idle(self) -> list[_Worker]:
+    def idle(self) -> list[Worker]:
         self.looks += 1
         free = [worker for worker in self.workers if len(worker.tasks) < TASKS_IN_FLIGHT]
         return sorted(free, key=lambda worker: len(worker.tasks))
 
-    def give(self, worker: _Worker, task: Task) -> None:
-        worker.tasks[object()] = task
+    def nothing_for(self, worker: Worker) -> None:
+        """It will be offered again."""
+
+    def give(self, worker: Worker, task: Task) -> None:
+        worker.tasks[Future()] = task
 
 
 def hand_out(fleet: Any, shards: int) -> None:
@@ -110,15 +114,3 @@ def test_nobody_gets_a_second_task_before_all_have_one(clock: Clock) -> None:
     fleet.placed_workers = 1  # so that this is no tail, in which shards are cut
     hand_out(fleet, shards=WORKERS)
     assert {len(worker.tasks) for worker in fleet.workers} == {1}
-
-
-def test_so_many_workers_a_second_are_asked_how_far_they_are(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[float] = []
-    monkeypatch.setattr("ray.wait", lambda references, num_returns, timeout: (clock.wait(timeout), ([], []))[1])
-    progress: Any = type("Progress", (), {"remote": lambda: asked.append(clock.now_s)})
-    actor: Any = type("Actor", (), {"progress": progress})
-    fleet = Fleet(JOB, EMPTY_PLAN)
-    fleet._workers = [_Worker(actor, None, 0.0, ready=True, tasks={object(): Task(0)}) for _ in range(WORKERS)]
-    for _ in range(200):
-        fleet.poll(0.5)
-    assert 0 < len(asked) <= PROGRESS_A_SECOND * (clock.now_s + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from statistics import mean
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from benchmarks.driver.tail import least_share, share_of_the_last_twentieth, simulate
 from pipeline.config import parse_job
 from pipeline.driver.dispatch import IMAGES_IN_PIECES, Dispatcher
-from pipeline.driver.fleet import Fleet, _Worker
+from pipeline.driver.workers.capacity import Capacity
+from pipeline.driver.workers.fleet import Fleet
+from pipeline.driver.workers.worker import Worker
 from pipeline.tasks import Task
 from tests.pipeline.make_data import EMPTY_PLAN
 
@@ -63,16 +66,16 @@ def test_a_run_that_is_to_stop_finishes_the_shards_that_are_in_pieces_and_begins
 def test_idle_workers_are_released_and_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     killed: list[object] = []
     monkeypatch.setattr("ray.kill", killed.append)
-    monkeypatch.setattr(Fleet, "_look_around", lambda self, at_once=False: None)
-    monkeypatch.setattr(Fleet, "_start", lambda self: _Worker("new", None, 0.0))
+    monkeypatch.setattr(Capacity, "look_around", lambda self: None)
+    monkeypatch.setattr(Fleet, "_start", lambda self: Worker("new", 0.0))
     workers = {"workers": {"count": 4, "gpus": 0}}
     fleet = Fleet(parse_job({"images": "a", "clicks": "b", "output": "c"} | workers, "job"), EMPTY_PLAN)
-    busy = _Worker("busy", None, 0.0, ready=True, tasks={object(): Task(0)})
-    doubtful = _Worker("doubtful", None, 0.0, unreachable=[Task(1)])
-    fleet._workers = [busy, _Worker("idle", None, 0.0, ready=True), doubtful, _Worker("loading", None, 0.0)]
+    busy = Worker("busy", 0.0, ready=True, tasks={Future(): Task(0)})
+    doubtful = Worker("doubtful", 0.0, unreachable=[Task(1)])
+    fleet.workers = [busy, Worker("idle", 0.0, ready=True), doubtful, Worker("loading", 0.0)]
     fleet.release_idle()
     assert killed == ["idle", "loading"]
     fleet.keep(tasks_waiting=0)
-    assert fleet._workers == [busy, doubtful]
+    assert fleet.workers == [busy, doubtful]
     fleet.keep(tasks_waiting=1)  # a task came back
-    assert [worker.actor for worker in fleet._workers] == ["busy", "doubtful", "new"]
+    assert [worker.actor for worker in fleet.workers] == ["busy", "doubtful", "new"]

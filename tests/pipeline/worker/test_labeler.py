@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,9 +15,19 @@ from pipeline.plan import find_or_make_plan
 from pipeline.storage.store import Store
 from pipeline.tasks import Task
 from pipeline.worker.labeler import Labeler
+from pipeline.worker.work import WorkUnderWay
 from tests.pipeline.make_data import click_rows, encode, parquet, picture
 
 IMAGES = 6
+
+
+JOB = {
+    "images": "a",
+    "clicks": "b",
+    "output": "c",
+    "workers": {"count": 1, "gpus": 0, "cpus": 2},
+    "limits": {"image_timeout_s": 60},
+}
 
 
 def labelled(folder: Path, batch: int | str) -> list[dict[str, Any]]:
@@ -40,6 +51,26 @@ def labelled(folder: Path, batch: int | str) -> list[dict[str, Any]]:
     assert worker.label(Task(0), plan.shards[0]).failed == {}
     assert worker.progress().running is None
     return [row | {"seconds": 0.0, "provenance": ""} for row in read_part(job.output_store, plan, 0).to_pylist()]
+
+
+def test_how_far_it_is_is_told_when_it_is_time_and_at_once_where_an_image_is_over_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now_s
+        now_s += seconds
+
+    monkeypatch.setattr("pipeline.worker.labeler.time", SimpleNamespace(monotonic=lambda: now_s, sleep=sleep))
+    any_plan: Any = None
+    worker = Labeler(parse_job(JOB, "test"), any_plan)
+    worker._work = WorkUnderWay(clock=lambda: now_s)
+    worker.progress(within_s=40.0)
+    assert now_s == pytest.approx(40.0)
+    with worker._work.image_of(Task(3)):
+        assert worker.progress(within_s=1000.0).slowest == Task(3)
+    assert 100.0 < now_s <= 101.0, "and not after 1,040 s"
 
 
 def test_images_in_batches_get_the_masks_of_single_ones(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -27,3 +27,15 @@ def test_the_image_that_is_nearest_to_its_limit_is_told_not_the_one_that_took_lo
             now_s = 150.0
             assert work.longest() == (Task(1), 50.0, 1.0)
         assert work.longest() == (Task(0), 150.0, 10.0)
+
+
+def test_an_image_is_over_its_time_by_its_size() -> None:
+    now_s = 0.0
+    work = WorkUnderWay(clock=lambda: now_s)
+    assert not work.is_over_time(60)
+    with work.image_of(Task(0), size=10.0):
+        now_s = 600.0
+        assert not work.is_over_time(60)
+        now_s = 601.0
+        assert work.is_over_time(60)
+    assert not work.is_over_time(60)

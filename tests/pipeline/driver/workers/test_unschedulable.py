@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from pipeline.config import Workers, parse_job
-from pipeline.driver import fleet as module
-from pipeline.driver.fleet import Fleet
-from pipeline.driver.nodes import NoWorkers
-from pipeline.driver.room import Room, find_room
-from pipeline.driver.waiting import why_unschedulable
+from pipeline.driver.workers import capacity
+from pipeline.driver.workers.fleet import Fleet
+from pipeline.driver.workers.nodes import NoWorkers
+from pipeline.driver.workers.room import Room, find_room
+from pipeline.driver.workers.waiting import why_unschedulable
+from pipeline.driver.workers.worker import Worker
 from tests.pipeline.make_data import EMPTY_PLAN
 
 JOB = parse_job({"images": "a", "clicks": "b", "output": "c", "workers": {"count": 4, "gpus": 1, "cpus": 7}}, "job")
@@ -25,8 +26,8 @@ class Cluster:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *nodes: dict[str, Any]) -> None:
         self.nodes, self.now_s = list(nodes), 0.0
         monkeypatch.setattr("ray.nodes", lambda: self.nodes)
-        monkeypatch.setattr(module.time, "monotonic", lambda: self.now_s)
-        monkeypatch.setattr(Fleet, "_start", lambda fleet: module._Worker(None, None, since_s=self.now_s))
+        monkeypatch.setattr(capacity.time, "monotonic", lambda: self.now_s)
+        monkeypatch.setattr(Fleet, "_start", lambda fleet: Worker(None, since_s=self.now_s))
         self.fleet = Fleet(JOB, EMPTY_PLAN)
 
     def keep_until(self, end_s: float) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipeline.config import Workers
-from pipeline.driver.room import Room
-from pipeline.driver.waiting import Starting, why_waiting
+from pipeline.driver.workers.room import Room
+from pipeline.driver.workers.waiting import Starting, why_waiting
 
 ON_GPU = Workers(gpus=1, cpus=4)
 CPUS_ONLY = Room(nodes=frozenset(), workers=0, total={"CPU": 32.0, "GPU": 0.0}, count=2)

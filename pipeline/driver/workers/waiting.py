@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.config import Workers
-from pipeline.driver.room import Room
+from pipeline.driver.workers.room import Room
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from m2n2.errors import InvalidWeights
-from pipeline.driver.nodes import FAILURES_ALLOWED, Nodes, NoWorkers
+from pipeline.driver.workers.nodes import FAILURES_ALLOWED, Nodes, NoWorkers
 from pipeline.tasks import Place
 
 BAD, GOOD = Place("id-bad", "gpu-07", 1), Place("id-good", "gpu-08", 2)

@@ -6,7 +6,8 @@ import pytest
 
 from pipeline.config import parse_job
 from pipeline.driver.events import Lost
-from pipeline.driver.fleet import Fleet, _Worker
+from pipeline.driver.workers.fleet import Fleet
+from pipeline.driver.workers.worker import Worker
 from pipeline.tasks import Place, Progress, Task
 from tests.pipeline.make_data import EMPTY_PLAN
 
@@ -22,8 +23,9 @@ def test_a_dense_image_may_take_longer(
     monkeypatch.setattr("ray.kill", lambda actor: None)
     fleet = Fleet(JOB, EMPTY_PLAN)
     progress = Progress(running=Task(0), slowest=Task(0), slowest_s=seconds, slowest_size=size)
-    fleet._workers.append(_Worker(None, None, 0.0, place=Place("id", "gpu-07", 7), ready=True, progress=progress))
-    events = fleet._stuck()
+    worker = Worker(None, 0.0, place=Place("id", "gpu-07", 7), ready=True, progress=progress)
+    fleet.workers.append(worker)
+    events = fleet._stuck(worker)
     assert [type(event) for event in events] == [Lost] * stuck
     if stuck:
         assert f"more than {60 * size:g} s (limits.image_timeout_s" in events[0].message

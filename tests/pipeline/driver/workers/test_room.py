@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import DEFAULT_CPUS, Workers, parse_job
-from pipeline.driver import room
 from pipeline.driver.progress import HEARTBEAT_KEY
-from pipeline.driver.room import cpus_beside_gpu, settle_cpus
 from pipeline.driver.run import run
+from pipeline.driver.workers import room
+from pipeline.driver.workers.room import cpus_beside_gpu, settle_cpus
 from pipeline.plan import find_or_make_plan
 from pipeline.storage.store import Store
 from pipeline.worker.cores import Cores, Need
