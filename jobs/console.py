@@ -107,7 +107,7 @@ def status_text(status: Status) -> str:
         lines.append(f"{heading:8} {node.host} {node.seconds_an_image:.2f} s an image, images {node.images}")
     if status.last_part:
         lines.append(f"last     part written {status.last_part.isoformat(timespec='seconds')}")
-    lines.append(f"outcome  {status.outcome or 'not ended'}")
+    lines.append(f"outcome  {status.outcome or 'not ended'}{': ' if status.message else ''}{status.message}")
     return "\n".join(lines)
 
 

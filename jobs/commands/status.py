@@ -33,6 +33,7 @@ def status(
     """
     from pipeline.config import InvalidJob
     from pipeline.driver.progress import read_status
+    from pipeline.library.ledger import is_library
     from pipeline.storage.filesystem import Storage
     from pipeline.storage.store import Store
 
@@ -41,7 +42,8 @@ def status(
         while True:
             found = read_status(store)
             if found is None:
-                raise InvalidJob(f"{output}: no run is here; expected plan/plan.json below it")
+                nights = "; a library is here: its nights are the runs below runs/" if is_library(store) else ""
+                raise InvalidJob(f"{output}: no run is here; expected plan/plan.json below it{nights}")
             show(json.dumps(asdict(found), default=str) if as_json else status_text(found))
             if not watch or not found.driver_alive:
                 return COMPLETE if found.shards_done == found.shards_total else INCOMPLETE

@@ -157,6 +157,7 @@ class Status:
     """What an output says of its run.
 
     Attributes:
+        outcome, message: how the last start ended, and why; None and nothing before one has.
         slow_images: those that took longest, the longest first.
         slow_nodes: every node that did something, those with the most seconds an image first.
     """
@@ -171,6 +172,7 @@ class Status:
     driver_alive: bool
     last_part: datetime | None
     outcome: str | None
+    message: str
     slow_images: Sequence[SlowImage]
     slow_nodes: Sequence[NodeTotal]
 
@@ -195,6 +197,7 @@ def read_status(store: Store) -> Status | None:
         driver_alive=_is_alive(heartbeat),
         last_part=max(filter(None, (attempt.newest for attempt in parts.attempts)), default=None),
         outcome=outcome["outcome"] if outcome else None,
+        message=outcome.get("message", "") if outcome else "",
         slow_images=slowest.images,
         slow_nodes=slowest.slowest_nodes(),
     )

@@ -14,6 +14,7 @@ from pipeline.config import parse_job
 from pipeline.driver.progress import HEARTBEAT_KEY
 from pipeline.driver.seeing.slowest import NodeTotal, Slowest, write_slowest
 from pipeline.failure import Failure
+from pipeline.library.ledger import State, append_state
 from pipeline.parts import commit_part, error_row
 from pipeline.plan import Plan, find_or_make_plan, read_shard
 from pipeline.storage.store import Store
@@ -102,3 +103,28 @@ def test_ctrl_c_ends_the_watching(
     monkeypatch.setattr(status_command.time, "sleep", interrupt)
     assert main(["status", run[0].root, "--watch"]) == 1
     assert capsys.readouterr().out.count("shards   0/2") == 1
+
+
+def test_why_a_run_ended_as_it_did(run: tuple[Store, Plan], capsys: pytest.CaptureFixture[str]) -> None:
+    store, _ = run
+    main(["status", store.root])
+    assert capsys.readouterr().out.endswith("outcome  not ended\n")
+    for ending, shown in (
+        ({"outcome": "complete", "message": ""}, "outcome  complete\n"),
+        (
+            {"outcome": "aborted", "message": "workers cannot write: disk full"},
+            "aborted: workers cannot write: disk full\n",
+        ),
+    ):
+        store.put("run.json", json.dumps(ending).encode())
+        assert main(["status", store.root]) == 1
+        assert capsys.readouterr().out.endswith(shown)
+
+
+def test_a_library_is_told_from_a_place_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    library = Store(str(tmp_path))
+    assert main(["status", library.root]) == 2
+    assert capsys.readouterr().err.endswith("no run is here; expected plan/plan.json below it\n")
+    append_state(library, State(number=1))
+    assert main(["status", library.root]) == 2
+    assert "plan/plan.json below it; a library is here: its nights are the runs below runs/" in capsys.readouterr().err
