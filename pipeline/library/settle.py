@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,12 @@ from pycocotools import mask as coco_mask
 
 from pipeline.failure import REASONS
 from pipeline.library.changes import CHANGES, LEFT_ALONE
-from pipeline.library.index import INDEX, ROWS_A_BATCH, open_database, stream
-from pipeline.library.parts_of_nights import read_in_batches
-from pipeline.parts import PART, part_key
+from pipeline.library.in_order.in_step import in_step, tables_of
+from pipeline.library.index import INDEX, ROWS_A_BATCH, open_database
+from pipeline.library.masks_of_night import number_old_parts, write_old_masks, write_tonight
 from pipeline.plan import Plan
 from pipeline.storage.store import Store
 
-RESULT = pa.schema([("image", pa.string()), ("object", pa.string()), ("reason", pa.string()), ("part", pa.string())])
 DIFF = pa.schema(
     [
         ("image", pa.string()),
@@ -34,13 +33,33 @@ DIFF = pa.schema(
         ("iou", pa.float64()),
     ]
 )
-OLD = pa.schema([PART.field(name) for name in ("image", "object", "rle")])
-TONIGHT_UNCOMPARED = pa.schema([PART.field(name) for name in ("image", "object", "error")])
-TONIGHT = TONIGHT_UNCOMPARED.append(PART.field("rle"))
-MASK = "image, object, rows.rle.size[1], rows.rle.size[2], rows.rle.counts"
-COMPARED = "kind IN ('changed', 'retried') AND old_part IS NOT NULL AND old_reason IS NULL"
 # An image that is not there is noticed when it arrives: its ETag is part of the digest. So it needs no trying.
 TRIED_AGAIN = sorted(reason for reason, (_, retryable) in REASONS.items() if retryable and reason != "image_missing")
+MAY_PASS = f"reason IN ({', '.join(repr(reason) for reason in TRIED_AGAIN)})"
+# What failed in a way that may pass keeps what it had before, and counts the nights on which it was tried.
+INDEX_ROWS = f"""
+    SELECT * FROM (
+        SELECT image, object, digest, settings, part, reason, FALSE AS removed, category,
+            NULL AS tried, NULL AS tried_reason, NULL AS tries
+        FROM changes JOIN results USING (image, object)
+        WHERE reason IS NULL OR NOT {MAY_PASS}
+        UNION ALL
+        SELECT image, object, coalesce(old_digest, ''::BLOB), coalesce(old_settings, ''),
+            coalesce(old_part, part), if(old_part IS NULL, reason, old_reason), FALSE, category,
+            tried, reason, tries
+        FROM changes JOIN results USING (image, object)
+        WHERE {MAY_PASS} AND tried IS NOT NULL
+        UNION ALL
+        SELECT image, object, digest, settings, old_part, old_reason, kind = 'removed', category,
+            NULL, NULL, NULL
+        FROM changes WHERE kind IN ('removed', 'restored'))
+    ORDER BY image, object"""
+DIFF_ROWS = """
+    SELECT c.image, c.object, c.kind, r.reason, o.rle AS old, r.rle AS new
+    FROM changes c
+    LEFT JOIN results r USING (image, object)
+    LEFT JOIN old_masks o USING (image, object)
+    ORDER BY c.image, c.object"""
 
 
 @dataclass(frozen=True)
@@ -90,10 +109,12 @@ def settle(library: Store, run: str, plan: Plan | None, index: Path) -> Settled:
         changes, diff_file = directory / "changes.parquet", directory / "diff.parquet"
         library.get_file(f"{run}/changes.parquet", changes)
         with open_database(directory / "settle.duckdb") as database:
-            _read_changes(database, changes)
-            _collect(database, library, run, plan)
-            _index_rows(database, index)
-            diff = _diff(database, diff_file, _left_alone(changes))
+            old_parts = number_old_parts(database, changes)
+            tonight = write_tonight(library, run, plan, directory / "tonight.parquet", with_masks=bool(old_parts))
+            old = write_old_masks(database, library, old_parts, directory / "old.parquet")
+            steps = in_step(map(_with_all_columns, tables_of(changes)), tonight, old)
+            resized = _write_rows(database, steps, index, diff_file)
+            diff = _counted(database, changes, tonight, diff_file, resized)
         library.put(f"{run}/diff.parquet", diff_file)
         library.put(f"{run}/diff.json", json.dumps(asdict(diff), indent=1).encode())
         return Settled(index, diff)
@@ -109,115 +130,59 @@ def count_retried(library: Store, run: str) -> int:
             return sum(pc.sum(pc.equal(each, "retried")).as_py() or 0 for each in kinds)
 
 
-def _read_changes(database: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Fill `changes`; a night that version 0.1 left open lacks columns."""
-    database.register("no_changes", CHANGES.empty_table())
-    database.execute(
-        "CREATE TABLE changes AS FROM no_changes UNION ALL BY NAME FROM read_parquet(?)",
-        [str(path)],
+def _with_all_columns(changes: pa.Table) -> pa.Table:
+    """Changes of a night that version 0.1 left open lack columns."""
+    return pa.concat_tables([CHANGES.empty_table(), changes], promote_options="default").select(CHANGES.names)
+
+
+def _write_rows(
+    database: duckdb.DuckDBPyConnection, steps: Iterable[tuple[pa.Table, ...]], index: Path, diff: Path
+) -> int:
+    """Write the rows of index and diff, sorted by image and object; returns how many masks changed their size."""
+    resized = 0
+    with (
+        pq.ParquetWriter(index, INDEX, compression="zstd") as of_index,
+        pq.ParquetWriter(diff, DIFF, compression="zstd") as of_diff,
+    ):
+        for step in steps:
+            for name, table in zip(("changes", "results", "old_masks"), step, strict=True):
+                database.register(name, table)
+            rows = database.sql(INDEX_ROWS).to_arrow_table().cast(INDEX)
+            of_index.write_table(rows, row_group_size=ROWS_A_BATCH)
+            rows = database.sql(DIFF_ROWS).to_arrow_table()
+            ious, of_step = _compared(rows["old"].to_pylist(), rows["new"].to_pylist())
+            resized += of_step
+            rows = rows.drop_columns(["old", "new"]).append_column("iou", pa.array(ious, pa.float64()))
+            of_diff.write_table(rows.cast(DIFF), row_group_size=ROWS_A_BATCH)
+    return resized
+
+
+def _compared(old: Sequence[Any], new: Sequence[Any]) -> tuple[list[float | None], int]:
+    """IoU of each pair of run lengths, None where one is missing or of another size; how many have another size."""
+    ious: list[float | None] = []
+    resized = 0
+    for before, now in zip(old, new, strict=True):
+        there = before is not None and now is not None
+        same_size = there and before["size"] == now["size"]
+        resized += there and not same_size
+        ious.append(float(coco_mask.iou([before], [now], [0])[0, 0]) if same_size else None)
+    return ious, resized
+
+
+def _counted(database: duckdb.DuckDBPyConnection, changes: Path, tonight: Path, diff: Path, resized: int) -> Diff:
+    kinds = dict(
+        database.execute("SELECT kind, count(*) FROM read_parquet(?) GROUP BY kind", [str(changes)]).fetchall()
     )
-
-
-def _collect(database: duckdb.DuckDBPyConnection, library: Store, run: str, plan: Plan | None) -> None:
-    """Fill `results` with tonight's rows, `old_masks` and `new_masks` with what can be compared."""
-    database.register("no_results", RESULT.empty_table())
-    database.execute("CREATE TABLE results AS SELECT * FROM no_results")
-    for table in ("old_masks", "new_masks"):
-        database.execute(
-            f"CREATE TABLE {table} (image VARCHAR, object VARCHAR, height INTEGER, width INTEGER, counts VARCHAR)"
-        )
-    old_parts = _number_old_parts(database)
-    new_parts = [f"{run}/{part_key('', shard.index)}" for shard in plan.shards] if plan else []
-    for rows in read_in_batches(library, new_parts, TONIGHT if old_parts else TONIGHT_UNCOMPARED):
-        database.register("rows", rows.table)
-        numbers = range(rows.first, rows.last + 1)
-        database.register("numbers", pa.table({"part_number": numbers, "part": [new_parts[each] for each in numbers]}))
-        database.execute(
-            "INSERT INTO results SELECT image, object, error.reason, part FROM rows JOIN numbers USING (part_number)"
-        )
-        if old_parts:
-            database.execute(f"INSERT INTO new_masks SELECT {MASK} FROM rows WHERE rle IS NOT NULL")
-    for rows in read_in_batches(library, old_parts, OLD):
-        database.register("rows", rows.table)
-        database.execute(
-            f"""INSERT INTO old_masks SELECT {MASK}
-                FROM rows JOIN (FROM compared WHERE part_number BETWEEN ? AND ?) USING (part_number, image, object)
-                WHERE rle IS NOT NULL""",
-            [rows.first, rows.last],
-        )
-
-
-def _number_old_parts(database: duckdb.DuckDBPyConnection) -> list[str]:
-    """Fill `compared` with the objects whose mask is another now, part after part, so that a range is found at once."""
-    database.execute(
-        f"""CREATE TABLE compared AS
-            SELECT image, object, old_part, dense_rank() OVER (ORDER BY old_part) - 1 AS part_number
-            FROM changes WHERE {COMPARED} ORDER BY old_part"""
-    )
-    keys = database.execute("SELECT DISTINCT old_part FROM compared ORDER BY old_part").fetchall()
-    return [key for (key,) in keys]
-
-
-def _index_rows(database: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """What failed in a way that may pass keeps what it had before, and counts the nights on which it was tried."""
-    may_pass = f"reason IN ({', '.join(repr(reason) for reason in TRIED_AGAIN)})"
-    rows = stream(
-        database,
-        f"""SELECT * FROM (
-                SELECT image, object, digest, settings, part, reason, FALSE AS removed, category,
-                    NULL AS tried, NULL AS tried_reason, NULL AS tries
-                FROM changes JOIN results USING (image, object)
-                WHERE reason IS NULL OR NOT {may_pass}
-                UNION ALL
-                SELECT image, object, coalesce(old_digest, ''::BLOB), coalesce(old_settings, ''),
-                    coalesce(old_part, part), if(old_part IS NULL, reason, old_reason), FALSE, category,
-                    tried, reason, tries
-                FROM changes JOIN results USING (image, object)
-                WHERE {may_pass} AND tried IS NOT NULL
-                UNION ALL
-                SELECT image, object, digest, settings, old_part, old_reason, kind = 'removed', category,
-                    NULL, NULL, NULL
-                FROM changes WHERE kind IN ('removed', 'restored'))
-            ORDER BY image, object""",
-    )
-    _write(rows, INDEX, path)
-
-
-def _diff(database: duckdb.DuckDBPyConnection, path: Path, left_alone: dict[str, int]) -> Diff:
-    compared = resized = 0
-    kinds = dict(database.execute("SELECT kind, count(*) FROM changes GROUP BY kind").fetchall())
     failed = dict(
         database.execute(
-            "SELECT reason, count(*) FROM results WHERE reason IS NOT NULL GROUP BY reason ORDER BY 2 DESC, 1"
+            """SELECT reason, count(*) FROM read_parquet(?) WHERE reason IS NOT NULL
+               GROUP BY reason ORDER BY 2 DESC, 1""",
+            [str(tonight)],
         ).fetchall()
     )
-    rows = stream(
-        database,
-        """SELECT c.image, c.object, c.kind, r.reason,
-               {'size': [o.height, o.width], 'counts': o.counts} AS old,
-               {'size': [n.height, n.width], 'counts': n.counts} AS new
-           FROM changes c
-           LEFT JOIN results r USING (image, object)
-           LEFT JOIN old_masks o USING (image, object)
-           LEFT JOIN new_masks n USING (image, object)
-           ORDER BY c.image, c.object""",
-    )
-
-    def with_iou() -> Iterator[dict[str, Any]]:
-        nonlocal compared, resized
-        for row in rows:
-            old, new = row.pop("old"), row.pop("new")
-            row["iou"] = None
-            if old["counts"] is not None and new["counts"] is not None:
-                if old["size"] == new["size"]:
-                    row["iou"] = float(coco_mask.iou([old], [new], [0])[0, 0])
-                    compared += 1
-                else:
-                    resized += 1
-            yield row
-
-    _write(with_iou(), DIFF, path)
-    mean = statistics.fmean(_ious(path)) if compared else None
+    compared = sum(1 for _ in _ious(diff))
+    mean = statistics.fmean(_ious(diff)) if compared else None
+    left_alone = _left_alone(changes)
     return Diff(**kinds, **left_alone, failed=failed, mean_iou=mean, compared=compared, resized=resized)
 
 
@@ -225,17 +190,6 @@ def _ious(path: Path) -> Iterator[float]:
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(ROWS_A_BATCH, columns=["iou"]):
             yield from batch["iou"].drop_null().to_pylist()
-
-
-def _write(rows: Iterator[dict[str, Any]], schema: pa.Schema, path: Path) -> None:
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        batch: list[dict[str, Any]] = []
-        for row in rows:
-            batch.append(row)
-            if len(batch) == ROWS_A_BATCH:
-                writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
-                batch.clear()
-        writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
 
 
 def _left_alone(path: Path) -> dict[str, int]:

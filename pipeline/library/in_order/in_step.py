@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-ROWS_AT_ONCE = 100_000
+ROWS_AT_ONCE = 50_000
 
 
 def in_step(leading: Iterable[pa.Table], *others: Path) -> Iterator[tuple[pa.Table, ...]]:
@@ -21,6 +21,9 @@ def in_step(leading: Iterable[pa.Table], *others: Path) -> Iterator[tuple[pa.Tab
     Args:
         leading: sorted by `image`, within a table and from one to the next.
         others: Parquet files that are sorted by `image`.
+
+    Raises:
+        ValueError: something is not sorted.
     """
     following = [_Following(path) for path in others]
     for table in _whole_images(leading):
@@ -39,7 +42,7 @@ def _whole_images(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The same rows, cut where an image ends."""
     rest: pa.Table | None = None
     for table in tables:
-        rest = table if rest is None else pa.concat_tables([rest, table]).combine_chunks()
+        rest = _sorted(table if rest is None else pa.concat_tables([rest, table]).combine_chunks())
         if rest.num_rows:
             complete = pc.less(rest["image"], rest["image"][-1])
             if (found := rest.filter(complete)).num_rows:
@@ -64,6 +67,14 @@ class _Following:
             if following is None:
                 break
             tables.append(following)
-        read = pa.concat_tables(tables)
+        read = _sorted(pa.concat_tables(tables))
         self._read = read.filter(pc.greater_equal(read["image"], first)).combine_chunks()
         return self._read.filter(pc.less_equal(self._read["image"], last))
+
+
+def _sorted(table: pa.Table) -> pa.Table:
+    images = table["image"]
+    before, after = images.slice(0, max(0, len(images) - 1)), images.slice(1)
+    if (place := pc.index(pc.greater(before, after), True).as_py()) >= 0:
+        raise ValueError(f"images are not sorted: {after[place].as_py()!r} comes after {before[place].as_py()!r}")
+    return table

@@ -6,6 +6,7 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.synthetic_night import RELABELLED, write_relabelled
@@ -13,6 +14,7 @@ from benchmarks.synthetic_output import chunks, index_table, write_tables
 from pipeline.library import index, settle
 from pipeline.library.compact import compact
 from pipeline.library.export import labels_of_library
+from pipeline.library.in_order import in_step
 from pipeline.library.ledger import read_state
 from pipeline.plan import load_plan
 from pipeline.storage.store import Store
@@ -68,10 +70,25 @@ def whole_in_memory(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_settling_a_night_that_labelled_all_anew_holds_as_much_of_many_objects_as_of_few(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (index, settle):
-        monkeypatch.setattr(module, "ROWS_A_BATCH", 200)
+    monkeypatch.setattr(in_step, "ROWS_AT_ONCE", 200)
+    monkeypatch.setattr(settle, "ROWS_A_BATCH", 200)
     peaks = [peak_of_settling(tmp_path / str(objects), objects) for objects in (1_000, 8_000)]
     assert peaks[1] < peaks[0] + 200_000, f"{peaks} bytes: more than 28 an object"
+
+
+def test_a_night_that_labelled_all_anew_is_settled_within_far_less_memory_than_its_masks_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 48 MB were not enough for these, nor 120 for 150,000.
+    monkeypatch.setattr(index, "MEMORY_LIMIT", "40MB")
+    monkeypatch.setattr(in_step, "ROWS_AT_ONCE", 5_000)
+    objects = 60_000
+    write_relabelled(tmp_path, objects, 640)
+    library = Store(str(tmp_path / "library"))
+    plan = load_plan(library, f"{RELABELLED}/")
+    diff = settle.settle(library, RELABELLED, plan, tmp_path / "index.parquet").diff
+    assert (diff.changed, diff.compared) == (objects, objects)
+    assert pq.read_metadata(tmp_path / "index.parquet").num_rows == objects
 
 
 def peak_of_settling(directory: Path, objects: int) -> int:

@@ -45,3 +45,10 @@ def test_all_rows_of_an_image_come_at_once_and_each_once(
 def test_columns_are_read_as_asked(tmp_path: Path) -> None:
     path = written(tmp_path / "a", ["x", "y"])
     assert [table.column_names for table in tables_of(path, ["row"])] == [["row"]]
+
+
+@pytest.mark.parametrize("images", [(["b", "a"], ["a", "b"]), (["a", "b"], ["a", "c", "b"])])
+def test_what_is_not_sorted_is_refused(tmp_path: Path, images: tuple[list[str], list[str]]) -> None:
+    leading, other = (written(tmp_path / str(number), each) for number, each in enumerate(images))
+    with pytest.raises(ValueError, match=r"'[ab]' comes after '[bc]'"):
+        list(in_step(tables_of(leading), other))
