@@ -26,8 +26,8 @@ from unittest.mock import patch
 
 from benchmarks.driver.simulated import SimulatedAnswers, SimulatedRay
 from pipeline.config import Job, parse_job
+from pipeline.driver import labelling as labelling_module
 from pipeline.driver import pace as pace_module
-from pipeline.driver import run as run_module
 from pipeline.driver.dispatch import Dispatcher
 from pipeline.driver.progress import Snapshot
 from pipeline.driver.seeing.metrics import RunMetrics
@@ -62,17 +62,17 @@ def simulate(options: argparse.Namespace) -> dict[str, Any]:
     stop = _Stop(ray, options.seconds)
     heartbeat: Any = type("Silent", (), {"update": lambda *_: None})()
     with ExitStack() as stack:
-        for module in (capacity_module, fleet_module, pace_module, run_module):
+        for module in (capacity_module, fleet_module, labelling_module, pace_module):
             stack.enter_context(patch.object(module, "time", _Time(ray)))
         stack.enter_context(patch.object(fleet_module, "ray", ray))
         stack.enter_context(patch.object(Capacity, "look_around", lambda self: None))
         stack.enter_context(patch.object(Fleet, "_start", lambda self: self._placing(ray.worker(len(self.workers)))))
         stack.enter_context(patch.object(Fleet, "waiting", lambda self: ""))
-        stack.enter_context(patch.object(run_module._Labelling, "_join", _join))
+        stack.enter_context(patch.object(labelling_module.Labelling, "_join", _join))
         fleet = Fleet(job, plan, SimulatedAnswers(ray))
         metrics = stack.enter_context(RunMetrics("simulated"))
         dispatcher = Dispatcher([(shard, options.shard_images) for shard in range(options.shards)])
-        labelling = run_module._Labelling(job, plan, dispatcher, fleet, heartbeat, metrics, lambda snapshot: None)
+        labelling = labelling_module.Labelling(job, plan, dispatcher, fleet, heartbeat, metrics, lambda snapshot: None)
         began = time.thread_time()
         labelling.work(stop)
         busy_s = time.thread_time() - began - ray.own_s
@@ -120,10 +120,10 @@ def run_with_ray(options: argparse.Namespace) -> dict[str, Any]:
         stack.enter_context(
             patch.object(Fleet, "_start", lambda self: self._placing(start(options.shard_images, options.image_s)))
         )
-        stack.enter_context(patch.object(run_module._Labelling, "_join", _join))
+        stack.enter_context(patch.object(labelling_module.Labelling, "_join", _join))
         fleet, metrics = Fleet(job, plan), stack.enter_context(RunMetrics("light"))
         dispatcher = Dispatcher([(shard, options.shard_images) for shard in range(options.shards)])
-        run_module._Labelling(job, plan, dispatcher, fleet, heartbeat, metrics, watch).work(stop)
+        labelling_module.Labelling(job, plan, dispatcher, fleet, heartbeat, metrics, watch).work(stop)
         fleet.close()
     ray.shutdown()
     assert len(looks) == 2, "the run was over before all workers were ready"

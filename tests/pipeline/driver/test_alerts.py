@@ -15,8 +15,8 @@ import yaml
 
 from pipeline.config import parse_job
 from pipeline.driver.dispatch import Dispatcher
+from pipeline.driver.labelling import Labelling
 from pipeline.driver.progress import Snapshot
-from pipeline.driver.run import _Labelling
 from pipeline.driver.seeing.metrics import RunMetrics
 from pipeline.driver.workers.capacity import Capacity
 from pipeline.driver.workers.fleet import Fleet
@@ -65,7 +65,7 @@ def minutes_of_a_run(scraped: Scrape, monkeypatch: pytest.MonkeyPatch, ready_at:
     heartbeat: Any = type("Silent", (), {"update": lambda *_: None})()
     with RunMetrics("c") as metrics:
         dispatcher = Dispatcher([(shard, 2) for shard in range(9)])
-        _Labelling(job, EMPTY_PLAN, dispatcher, fleet, heartbeat, metrics, scrape).work(stop)
+        Labelling(job, EMPTY_PLAN, dispatcher, fleet, heartbeat, metrics, scrape).work(stop)
     scrapes.append({name: dict(series) for name, series in scraped.items()})
     return scrapes
 

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from pipeline.config import parse_job
-from pipeline.driver import run as run_module
 from pipeline.driver.dispatch import Dispatcher
 from pipeline.driver.events import Event, Lost
-from pipeline.driver.run import CRASHES_IN_A_ROW, RunAborted, _Labelling
+from pipeline.driver.labelling import CRASHES_IN_A_ROW, Labelling, RunAborted
 from pipeline.driver.seeing.metrics import RunMetrics
 from pipeline.tasks import Progress
 from tests.pipeline.make_data import EMPTY_PLAN
@@ -37,13 +36,13 @@ class FleetOf:
 
 def die(fleet: FleetOf, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The driver's loop hears of so many deaths, each of a worker with a large shard."""
-    monkeypatch.setattr(run_module._Labelling, "_join", lambda *_: None)
+    monkeypatch.setattr(Labelling, "_join", lambda *_: None)
     job = parse_job({"images": "a", "clicks": "b", "output": "c"}, "job")
     heartbeat: Any = type("Silent", (), {"update": lambda *_: None})()
     dispatcher = Dispatcher([(shard, 4096) for shard in range(times)])
     plan = EMPTY_PLAN
     any_fleet: Any = fleet
-    labelling = _Labelling(job, plan, dispatcher, any_fleet, heartbeat, RunMetrics("labels"), lambda snapshot: None)
+    labelling = Labelling(job, plan, dispatcher, any_fleet, heartbeat, RunMetrics("labels"), lambda snapshot: None)
     labelling._take_in([])
     for _ in range(times):
         task = dispatcher.next([], 0.0)

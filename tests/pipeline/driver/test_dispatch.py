@@ -30,7 +30,7 @@ class Worker:
 
 @dataclass
 class Ledger:
-    """What became of every image, by how the driver uses the dispatcher (pipeline/driver/run.py)."""
+    """What became of every image, by how the driver uses the dispatcher (pipeline/driver/labelling.py)."""
 
     dispatcher: Dispatcher
     images: dict[int, int]

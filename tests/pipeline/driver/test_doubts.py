@@ -12,8 +12,8 @@ from pipeline.config import Job, parse_job
 from pipeline.driver.dispatch import Dispatcher
 from pipeline.driver.doubts import Doubts, read_doubts, warnings, why_doubtful, write_doubts
 from pipeline.driver.events import Done
+from pipeline.driver.labelling import Labelling, RunAborted
 from pipeline.driver.progress import Heartbeat
-from pipeline.driver.run import RunAborted, _Labelling
 from pipeline.driver.seeing.metrics import RunMetrics
 from pipeline.storage.store import Store
 from pipeline.tasks import Doubt, Progress, Task, TaskReport
@@ -88,7 +88,7 @@ def test_the_run_stops_while_it_fetches_and_the_next_driver_goes_on_counting(tmp
         any_fleet: Any = FleetThatFinds()
         with Heartbeat(of.output_store, "abc", 1) as heartbeat:
             dispatcher = Dispatcher([(shard, 10) for shard in range(99)])
-            labelling = _Labelling(
+            labelling = Labelling(
                 of, plan, dispatcher, any_fleet, heartbeat, RunMetrics("labels"), lambda snapshot: None
             )
             for _ in range(shards):

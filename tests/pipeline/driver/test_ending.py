@@ -11,7 +11,8 @@ import pytest
 
 from pipeline.config import Job, parse_job
 from pipeline.driver.doubts import Doubts, why_doubtful, write_doubts
-from pipeline.driver.run import RunAborted, run
+from pipeline.driver.labelling import RunAborted
+from pipeline.driver.run import run
 from pipeline.parts import ForeignPart, part_key
 from pipeline.plan import Plan, PlanMismatch, find_or_make_plan
 from pipeline.storage.store import Store

@@ -12,7 +12,7 @@ from ray.exceptions import RayTaskError
 from pipeline.config import parse_job
 from pipeline.driver.dispatch import Dispatcher
 from pipeline.driver.events import Lost
-from pipeline.driver.run import _Labelling
+from pipeline.driver.labelling import Labelling
 from pipeline.driver.seeing.metrics import RunMetrics
 from pipeline.driver.suspicions import Suspicions
 from pipeline.driver.workers.answers import Answers
@@ -54,9 +54,9 @@ def test_the_fleet_says_which_task_it_was_and_where(fleet: Fleet) -> None:
     assert "CUDA error: an illegal memory access" in event.message
 
 
-def labelling_of(dispatcher: Dispatcher, fleet: Fleet) -> _Labelling:
+def labelling_of(dispatcher: Dispatcher, fleet: Fleet) -> Labelling:
     heartbeat: Any = type("Silent", (), {"update": lambda *_: None})()
-    return _Labelling(JOB, EMPTY_PLAN, dispatcher, fleet, heartbeat, RunMetrics("labels"), lambda snapshot: None)
+    return Labelling(JOB, EMPTY_PLAN, dispatcher, fleet, heartbeat, RunMetrics("labels"), lambda snapshot: None)
 
 
 def test_a_node_whose_devices_fail_is_given_up_and_no_image_is_suspected(fleet: Fleet) -> None:

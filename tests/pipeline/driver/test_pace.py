@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.config import parse_job
 from pipeline.driver.dispatch import Dispatcher
+from pipeline.driver.labelling import Labelling
 from pipeline.driver.pace import BUSY_SHARE, LONGEST_REST_S, Pace
-from pipeline.driver.run import _Labelling
 from pipeline.driver.seeing.metrics import RunMetrics
 from pipeline.driver.workers.fleet import TASKS_IN_FLIGHT
 from pipeline.driver.workers.worker import Worker
@@ -99,7 +99,7 @@ def hand_out(fleet: Any, shards: int) -> None:
     heartbeat: Any = None
     dispatcher = Dispatcher([(shard, 8) for shard in range(shards)])
     metrics = RunMetrics("labels")
-    _Labelling(JOB, EMPTY_PLAN, dispatcher, fleet, heartbeat, metrics, lambda snapshot: None)._hand_out()
+    Labelling(JOB, EMPTY_PLAN, dispatcher, fleet, heartbeat, metrics, lambda snapshot: None)._hand_out()
 
 
 def test_the_workers_are_looked_through_once_a_task_in_flight(clock: Clock) -> None:
