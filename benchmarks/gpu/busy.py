@@ -33,7 +33,7 @@ from pipeline.clicks import ObjectClicks
 from pipeline.config import Job, parse_job
 from pipeline.plan import PlanHead
 from pipeline.shards.shard_file import ImageClicks
-from pipeline.worker.device_line import DeviceLine, Stage
+from pipeline.worker.device_line import DeviceLine, Stage, refined_at_once
 from pipeline.worker.prefetch import Fetched, Prefetch
 
 BUSY = 0.95
@@ -123,22 +123,20 @@ def reckoned(
     return Costs(network_s=sum(seconds.values()), upsampling_s=upsampling_s, clicks=clicks)
 
 
-def simulate(costs: Costs, cores: int, images: int, refined_at_once: int = 2) -> Busy:
+def simulate(costs: Costs, cores: int, images: int) -> Busy:
     """Label that many photos on a machine with one device of these costs and so many cores."""
     with tempfile.TemporaryDirectory() as folder, Clock() as clock:
         job = parse_job({"images": folder, "clicks": "c.parquet", "output": f"{folder}/labels"}, "simulated")
         shard = photos(job, images)
         line = _SimulatedLine(clock, Machine(clock, cores), costs, cores)
         reader = _SimulatedReader(line)
-        refiners = max(1, min(refined_at_once, cores))
+        at_once = refined_at_once(cores)
         with (
             line.pool,
-            ThreadPoolExecutor(refiners) as pool,
+            ThreadPoolExecutor(min(at_once, cores)) as pool,
             Prefetch(shard, job, job.limits.prefetch_bytes // 2, reader=reader) as prefetch,
         ):
-            done = list(
-                DeviceLine(job, PLAN, reader, pool, refined_at_once).label(prefetch, nullcontext(), line.around)
-            )
+            done = list(DeviceLine(job, PLAN, reader, pool, at_once).label(prefetch, nullcontext(), line.around))
     faults = [row for image in done for row in image.rows if "error" in row]
     if len(done) != images or faults:
         raise RuntimeError(f"{len(done)} of {images} images were labelled, {len(faults)} objects failed")

@@ -37,7 +37,16 @@ if TYPE_CHECKING:
 Stage = Literal["device", "masks"]
 Around = Callable[[Stage, Sequence[Fetched]], AbstractContextManager[None]]
 
+# Images whose masks are made at once, in the one pool of the kernels. An image leaves cores idle at its end, and while
+# it waits for the device's upsampling; many cores need one more image for that. Each holds up to half a gigabyte.
+REFINED_AT_ONCE, REFINED_BY_MANY, MANY_CORES = 2, 3, 16
+
 log = logging.getLogger("m2n2.labeler")
+
+
+def refined_at_once(cores: float) -> int:
+    """How many images' masks a worker with so many cores makes at once."""
+    return REFINED_BY_MANY if cores >= MANY_CORES else REFINED_AT_ONCE
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from pipeline.plan import PlanHead, PlanReference, load_head, read_images
 from pipeline.shards.shard_table import Shard
 from pipeline.tasks import Doubt, Place, Progress, SlowImage, Task, TaskReport
 from pipeline.worker.clicks_on_image import doubts_about
-from pipeline.worker.device_line import DeviceLine, Stage
+from pipeline.worker.device_line import DeviceLine, Stage, refined_at_once
 from pipeline.worker.metrics import StorageMetrics, WorkerMetrics
 from pipeline.worker.model import load_model
 from pipeline.worker.prefetch import Fetched, Prefetch
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from m2n2.backbones.batches import Batches
     from m2n2.backbones.reading import Reader
 
-REFINED_AT_ONCE = 2
 SLOWEST_OF_A_TASK = 5
 STAGES = ("fetch", "decode", "attention and maps", "masks", "write")
 OLD_WORKER_EXIT_S = 60.0
@@ -56,7 +55,7 @@ class Labeler:
         self._progress = Progress()
         self._work = WorkUnderWay()
         # Beside the one pool of the kernels: no more of these than cores that the job gives a worker.
-        refiners = max(1, min(REFINED_AT_ONCE, int(job.workers.cores)))
+        refiners = max(1, min(refined_at_once(job.workers.cores), int(job.workers.cores)))
         self._refiners = ThreadPoolExecutor(refiners, thread_name_prefix="refine")
         self._storage_metrics = StorageMetrics()
         self._plan: PlanHead
@@ -94,7 +93,8 @@ class Labeler:
         backbone = load_model(self._job)
         self._reader = Reader(backbone, self._job.settings)
         batches = self._batches()
-        self._line = DeviceLine(self._job, self._plan, self._reader, self._refiners, REFINED_AT_ONCE, batches)
+        unfinished = refined_at_once(self._job.workers.cores)
+        self._line = DeviceLine(self._job, self._plan, self._reader, self._refiners, unfinished, batches)
         self._metrics = WorkerMetrics()
         warm_up(self._job.settings)  # in the first image's time it would count as that image's
         return asdict(check_backbone(backbone, self._job.backbone.dtype))

@@ -14,10 +14,11 @@ import pytest
 from benchmarks.gpu.busy import BUSY, Busy, Costs, reckoned, simulate
 from benchmarks.gpu.simulated_machine import Clock, Machine
 from m2n2.kernels.gpu.traffic import CARDS
+from pipeline.worker.device_line import refined_at_once
 
 IMAGES = 12
 LIGHT = Costs(fetch_s=0.05, decode_s=0.015, resize_s=0.03, network_s=0.055, upsampling_s=0.014, clicks=8)
-A_DEVICE_ALONE = 1 / (LIGHT.network_s + LIGHT.upsampling_s)  # images a second
+HEAVY = reckoned(next(card for card in CARDS if card.name.startswith("H100")))  # 27 cores' work beside it
 
 
 def test_the_clock_stands_while_a_thread_works() -> None:
@@ -54,11 +55,16 @@ def test_a_device_serves_one_after_the_other_and_cores_as_many_as_there_are() ->
     assert (machine.device_s["network"], machine.core_s["masks"]) == (2.0, 12.0)
 
 
-def test_the_device_is_kept_busy_where_cores_suffice() -> None:
-    found = simulate(LIGHT, cores=8, images=IMAGES)
+@pytest.mark.parametrize(("costs", "cores"), [(LIGHT, 8), (HEAVY, 32)], ids=["8 clicks", "40 clicks"])
+def test_the_device_is_kept_busy_where_cores_suffice(costs: Costs, cores: int) -> None:
+    found = simulate(costs, cores, IMAGES)
     assert found.share >= BUSY, found
     assert found.starved_by == "nothing"
-    assert found.images_per_s == pytest.approx(A_DEVICE_ALONE, rel=0.1)
+    assert found.images_per_s == pytest.approx(1 / (costs.network_s + costs.upsampling_s), rel=0.1)
+
+
+def test_few_cores_hold_no_more_images_than_before() -> None:
+    assert [refined_at_once(cores) for cores in (0.5, 2, 15, 16, 48)] == [2, 2, 2, 3, 3]
 
 
 @pytest.mark.parametrize(
@@ -83,5 +89,4 @@ def test_it_is_starved_by_what_it_waited_for_longest() -> None:
 
 
 def test_the_reckoned_image_takes_what_the_table_says() -> None:
-    costs = reckoned(next(card for card in CARDS if card.name.startswith("H100")))
-    assert 1e3 * (costs.network_s + costs.upsampling_s) == pytest.approx(63, abs=0.5)
+    assert 1e3 * (HEAVY.network_s + HEAVY.upsampling_s) == pytest.approx(63, abs=0.5)
