@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from pipeline.frozen_parts import FrozenParts
     from pipeline.storage.store import Store
 
+FORMATS_OF = {
+    "rle": ("coco",),
+    "split_by": ("coco", "coco-polygon"),
+    "layout": ("coco", "coco-polygon"),
+    "parquet": ("hf",),
+}
+
 
 def export(
     output: Annotated[str, typer.Argument(metavar="OUTPUT|LIBRARY")],
@@ -83,6 +90,7 @@ def export(
 
     storage = Storage(endpoint_url=endpoint_url)
     here, formats = Store(output, storage), _formats(format)
+    _refuse_what_none_has(formats, rle=rle != "compressed", split_by=split_by, layout=layout != "flat", parquet=parquet)
     root = images or _planned_images(here) or (_images_at_its_end(here) if with_images else None)
     if with_images and root is None:
         raise typer.BadParameter(
@@ -130,6 +138,16 @@ def _formats(text: str) -> Sequence[ExportFormat]:
     if unknown := [name for name in wanted if name not in names]:
         raise typer.BadParameter(f"found {unknown[0]!r}; allowed: {', '.join(names)}", param_hint="--format")
     return [names[name] for name in wanted]
+
+
+def _refuse_what_none_has(formats: Collection[str], **given: object) -> None:
+    """An option that changes nothing in any of the formats is a mistake in one or the other."""
+    for option, value in given.items():
+        if value and not set(formats) & set(FORMATS_OF[option]):
+            raise typer.BadParameter(
+                f"no format of {', '.join(formats)} has it; allowed with: {', '.join(FORMATS_OF[option])}",
+                param_hint=f"--{option.replace('_', '-')}",
+            )
 
 
 def _split_by(text: str | None) -> int | Literal["category", "folder"] | None:

@@ -21,9 +21,9 @@ NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, err
 
 def create_file(path: Path, data: bytes | Path) -> bool:
     """Create a file with these bytes, or those of another file; False, and nothing changed, where it is there."""
-    temporary = temporary_beside(path)
+    temporary = _temporary_beside(path)
     try:
-        _write_synced(temporary, data)
+        _write(temporary, data, synced=True)
         # A hard link either makes the whole file appear under its name or fails because the name is taken.
         os.link(temporary, path)
     except FileExistsError:
@@ -38,20 +38,14 @@ def create_file(path: Path, data: bytes | Path) -> bool:
     return True
 
 
-def replace_file(path: Path, data: bytes | Path) -> None:
-    """Create or replace a file with these bytes, or those of another file."""
-    temporary = temporary_beside(path)
+def replace_file(path: Path, data: bytes | Path, *, synced: bool = True) -> None:
+    """Create or replace a file with these bytes, or those of another file; not `synced`: nobody waits for the disk."""
+    temporary = _temporary_beside(path)
     try:
-        _write_synced(temporary, data)
+        _write(temporary, data, synced)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def temporary_beside(path: Path) -> Path:
-    """A new name in the same folder, which is made if it is not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.parent / f".tmp-{uuid.uuid4().hex}"
 
 
 def is_temporary(name: str) -> bool:
@@ -59,12 +53,19 @@ def is_temporary(name: str) -> bool:
     return name.rsplit("/", 1)[-1].startswith((".tmp-", ".probe-"))
 
 
-def _write_synced(path: Path, data: bytes | Path) -> None:
+def _temporary_beside(path: Path) -> Path:
+    """A new name in the same folder, which is made if it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.parent / f".tmp-{uuid.uuid4().hex}"
+
+
+def _write(path: Path, data: bytes | Path, synced: bool) -> None:
     with path.open("xb") as file:
         if isinstance(data, Path):
             with data.open("rb") as source:
                 shutil.copyfileobj(source, file, COPIED_AT_ONCE)
         else:
             file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        if synced:
+            file.flush()
+            os.fsync(file.fileno())

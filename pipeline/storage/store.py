@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import fsspec.asyn
 
-from pipeline.storage.atomic_file import create_file, is_temporary, replace_file, temporary_beside
+from pipeline.storage.atomic_file import create_file, is_temporary, replace_file
 from pipeline.storage.filesystem import Storage, filesystem, speaks
 from pipeline.storage.listing import Found, Retried, files_on_disk, s3_objects
 from pipeline.storage.random_access import RandomAccess
@@ -161,9 +161,7 @@ class Store:
         """As `put` of a file, but nobody waits until a disk has written it: for many files that can be made again."""
         fs, path = self._locate(key)
         if speaks(fs, "file"):
-            temporary = temporary_beside(Path(path))
-            fs.put_file(str(source), str(temporary))
-            temporary.replace(path)
+            replace_file(Path(path), source, synced=False)
         else:
             self._send(key, fs, path, source)
 

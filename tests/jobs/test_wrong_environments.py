@@ -74,10 +74,10 @@ def refuse_downloads(*_: object) -> None:
 
 
 def disk_full(patch: Patch) -> None:
-    def full(path: Path, data: bytes) -> None:
+    def full(path: Path, data: bytes, synced: bool) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    patch.setattr(atomic_file, "_write_synced", full)
+    patch.setattr(atomic_file, "_write", full)
 
 
 def no_hard_links(patch: Patch) -> None:

@@ -34,3 +34,20 @@ def test_images_of_a_job_with_relative_paths_are_copied(
     assert main(command) == 0
     photo = Path(job.images) / "0001.png"
     assert (tmp_path / "to" / "coco" / "images" / "0001.png").read_bytes() == photo.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        (["--format", "coco", "--parquet"], "hf"),
+        (["--format", "coco-polygon,hf", "--rle", "list"], "coco"),
+        (["--format", "png", "--split-by", "folder"], "coco, coco-polygon"),
+        (["--format", "coco-panoptic", "--layout", "annotations"], "coco, coco-polygon"),
+    ],
+)
+def test_an_option_that_no_chosen_format_has_is_refused(
+    arguments: list[str], allowed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is read before: the output need not even be there."""
+    assert main(["export", str(tmp_path / "output"), "--to", str(tmp_path / "to"), *arguments]) == 2
+    assert f"allowed with: {allowed}" in " ".join(capsys.readouterr().err.split())

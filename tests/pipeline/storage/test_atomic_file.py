@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,16 +39,16 @@ def test_a_file_is_created_once_and_replaced_often(tmp_path: Path) -> None:
     assert os.listdir(path.parent) == ["file"]
 
 
-@pytest.mark.parametrize("write", [create_file, replace_file])
+@pytest.mark.parametrize("write", [create_file, replace_file, partial(replace_file, synced=False)])
 def test_a_full_disk_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path, bytes], object]
 ) -> None:
-    def disk_full(path: Path, data: bytes) -> None:
+    def disk_full(path: Path, data: bytes, synced: bool) -> None:
         path.write_bytes(data[:3])
         raise OSError(28, "No space left on device")
 
     (tmp_path / "old").write_bytes(b"old")
-    monkeypatch.setattr(atomic_file, "_write_synced", disk_full)
+    monkeypatch.setattr(atomic_file, "_write", disk_full)
     for name in ("old", "new"):
         with pytest.raises(OSError, match="No space left"):
             write(tmp_path / name, b"123456")
