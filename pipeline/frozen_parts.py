@@ -43,7 +43,8 @@ class AttemptParts:
     """One attempt: its plan, of each of its shards that had a part the part's size in bytes, and when the last came.
 
     Attributes:
-        manifests: the files of its manifests by their number, where all were fetched already; a hundred bytes a shard.
+        manifests: the files of its manifests by their number, where all were fetched already; a hundred bytes a shard
+            and what its failures take.
     """
 
     plan: Plan

@@ -165,7 +165,8 @@ def _split_by(text: str | None) -> int | Literal["category", "folder"] | None:
 def _writes_one_file(formats: Sequence[ExportFormat], options: Options) -> bool:
     from pipeline.export.one_pass import ONE_FILE
 
-    return len(formats) == 1 and formats[0] in ONE_FILE and options.split_by is None and not options.with_images
+    in_one_place = options.split_by is None and options.layout == "flat" and not options.with_images
+    return len(formats) == 1 and formats[0] in ONE_FILE and in_one_place
 
 
 def _listed(store: Store, path: str) -> Collection[str]:

@@ -138,9 +138,10 @@ class _Copying:
         except (FileNotFoundError, BadImage):  # BadImage: of a container
             self.missing, self._example = self.missing + 1, self._example or self._images.url(image.key)
             return None
-        name = self._names.path(image.key)
-        for images_below, folder in self._writers:
-            folder.put(f"{images_below}{name}", pixels)
+        if self._writers:
+            name = self._names.path(image.key)
+            for images_below, folder in self._writers:
+                folder.put(f"{images_below}{name}", pixels)
         return pixels
 
     def notes(self) -> list[str]:

@@ -111,8 +111,7 @@ def _with_columns(
     batch: pa.RecordBatch, in_path: Mapping[str, pa.Scalar], file: str, first_row: int
 ) -> dict[str, pa.Array]:
     """A batch's columns in the types of CANONICAL, with those of the path, which must not contradict the file's own."""
-    # Not `safe`: an integer that a double does not hold exactly is far outside any image, which is its object's error.
-    columns = {name: batch.column(name).cast(CANONICAL.field(name).type, safe=False) for name in batch.schema.names}
+    columns = {name: _cast(batch.column(name), CANONICAL.field(name).type) for name in batch.schema.names}
     for name, value in in_path.items():
         if name in columns:
             same = pc.fill_null(pc.equal(columns[name], value), False) if value.is_valid else pc.is_null(columns[name])
@@ -124,6 +123,13 @@ def _with_columns(
                 )
         columns.setdefault(name, pa.repeat(value, batch.num_rows))
     return columns
+
+
+def _cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    """In another type. An integer that it does not hold is its object's error, no broken file: it stays far outside."""
+    if pa.types.is_uint64(values.type) and pa.types.is_integer(kind):
+        values = pc.min_element_wise(values, pa.scalar(2**63 - 1, pa.uint64()), skip_nulls=False)
+    return values.cast(kind, safe=False)
 
 
 def _canonical(

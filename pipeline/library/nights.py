@@ -163,6 +163,7 @@ class _Driver:
             ):
                 refuse_unknown_categories(self._job, self._categories, clicks)
                 totals = index.totals()
+                images_with_clicks = clicks.count_images()  # before they are sorted, which takes the same memory
                 wanted = changes.to_label(planned_images(self._job, clicks), read_etags(etags), index.by_image())
                 first = next(wanted, None)
                 if first is None and changes.nothing_new:
@@ -183,7 +184,7 @@ class _Driver:
                         return self._finish(night, None, began)
                     self._commit(night)
                     images = _then(chain([first], wanted), keep_changes)
-                    plan = self._plan(night, files, images, clicks.count_images())
+                    plan = self._plan(night, files, images, images_with_clicks)
                 except TooManyRemoved as error:
                     if self._lease.state.open_night:
                         self._commit(replace(night, state="abandoned"))

@@ -57,7 +57,8 @@ def count_objects(parts: FrozenParts, against_plan: bool = False) -> Counted:
 def newest_failures(parts: FrozenParts, against_plan: bool = False) -> Iterator[tuple[int, Row]]:
     """The objects that failed and in no later attempt got a mask: shard of the first attempt, and a row of LISTED.
 
-    They come in the plan's order, and no more is in memory than a few manifests. Raises as `count_objects` does.
+    They come in the plan's order, and beside what `parts` holds no more than a few manifests are in memory. Raises as
+    `count_objects` does.
     """
     first, *later = (_shards(parts.store, attempt, against_plan) for attempt in parts.attempts)
     newer = [Peekable(_images(shards)) for shards in later]

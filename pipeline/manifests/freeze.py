@@ -41,7 +41,8 @@ def _frozen(store: Store, plan: Plan) -> AttemptParts:
                 sizes.add(shard, entry.size)
                 modified.append(entry.modified)
     modified = modified or [entry.modified for entry in there.values()]
-    return AttemptParts(plan, sizes, max(modified, default=None), manifests)
+    # Those of later attempts list every object that was tried again, and are fetched when they are read.
+    return AttemptParts(plan, sizes, max(modified, default=None), None if plan.root else manifests)
 
 
 def _spans(plan: Plan, covered: Collection[int]) -> Iterator[tuple[int, int]]:

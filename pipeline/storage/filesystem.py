@@ -97,4 +97,5 @@ def fsspec_options(url: str, storage: Storage) -> dict[str, Any]:
             "retries": {"total_max_attempts": 1},  # s3fs and `retried` repeat
         },
         "use_listings_cache": False,
+        "max_concurrency": 2,  # pieces of a large file that are in memory at once, each of 50 MB
     }

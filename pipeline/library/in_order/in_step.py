@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-ROWS_AT_ONCE = 50_000
+ROWS_AT_ONCE = 20_000
 
 
 def in_step(leading: Iterable[pa.Table], *others: Path) -> Iterator[tuple[pa.Table, ...]]:
-    """The leading rows, some at a time and all of an image together, with the rows of the others between these images.
+    """The leading rows, some at a time and all of an image together, with the rows of these images in the others.
 
     Args:
         leading: sorted by `image`, within a table and from one to the next.
@@ -27,8 +27,8 @@ def in_step(leading: Iterable[pa.Table], *others: Path) -> Iterator[tuple[pa.Tab
     """
     following = [_Following(path) for path in others]
     for table in _whole_images(leading):
-        first, last = table["image"][0].as_py(), table["image"][-1].as_py()
-        yield table, *(each.between(first, last) for each in following)
+        images = table["image"].unique()
+        yield table, *(each.of(images) for each in following)
 
 
 def tables_of(path: Path, columns: Iterable[str] | None = None) -> Iterator[pa.Table]:
@@ -42,7 +42,8 @@ def _whole_images(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The same rows, cut where an image ends."""
     rest: pa.Table | None = None
     for table in tables:
-        rest = _sorted(table if rest is None else pa.concat_tables([rest, table]).combine_chunks())
+        rest = table if rest is None else pa.concat_tables([rest, table]).combine_chunks()
+        _check_sorted(rest["image"])
         if rest.num_rows:
             complete = pc.less(rest["image"], rest["image"][-1])
             if (found := rest.filter(complete)).num_rows:
@@ -56,25 +57,30 @@ class _Following:
     """A file that is read as far as somebody asks."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._tables = tables_of(path)
         self._read = pq.read_schema(path).empty_table()
 
-    def between(self, first: str, last: str) -> pa.Table:
-        """The rows of these images and of those between them; what stood before is let go."""
-        tables = [self._read]
-        while (newest := tables[-1]).num_rows == 0 or newest["image"][-1].as_py() <= last:
+    def of(self, images: pa.Array) -> pa.Table:
+        """The rows of these images, sorted, all after those asked for before; what stands between is let go."""
+        last, found = images[-1].as_py(), [self._newest_of(images)]
+        while self._read.num_rows == 0 or self._read["image"][-1].as_py() <= last:
             following = next(self._tables, None)
             if following is None:
                 break
-            tables.append(following)
-        read = _sorted(pa.concat_tables(tables))
-        self._read = read.filter(pc.greater_equal(read["image"], first)).combine_chunks()
-        return self._read.filter(pc.less_equal(self._read["image"], last))
+            newest = self._read.slice(max(0, self._read.num_rows - 1))
+            _check_sorted(pa.concat_tables([newest, following])["image"], f"{self._path}: ")
+            self._read = following
+            found.append(self._newest_of(images))
+        return pa.concat_tables(found).combine_chunks()
+
+    def _newest_of(self, images: pa.Array) -> pa.Table:
+        return self._read.filter(pc.is_in(self._read["image"], value_set=images))
 
 
-def _sorted(table: pa.Table) -> pa.Table:
-    images = table["image"]
+def _check_sorted(images: pa.ChunkedArray, where: str = "") -> None:
     before, after = images.slice(0, max(0, len(images) - 1)), images.slice(1)
     if (place := pc.index(pc.greater(before, after), True).as_py()) >= 0:
-        raise ValueError(f"images are not sorted: {after[place].as_py()!r} comes after {before[place].as_py()!r}")
-    return table
+        raise ValueError(
+            f"{where}images are not sorted: {after[place].as_py()!r} comes after {before[place].as_py()!r}"
+        )

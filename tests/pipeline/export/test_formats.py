@@ -329,6 +329,7 @@ def test_by_command(hard: HardRun, tmp_path: Path, capsys: pytest.CaptureFixture
     [
         (["--format", "coco,cocoa"], "found 'cocoa'; allowed: coco, coco-results,"),
         (["--format", "yolo-seg", "--to", "a.json"], "a.json: yolo-seg is a folder of files; allowed: a folder"),
+        (["--layout", "annotations", "--to", "a.json"], "a.json: coco is a folder of files; allowed: a folder"),
         (["--split-by", "0"], "found '0'; allowed: a number of images, category, folder"),
         (["--only", "nowhere.txt"], "--only: nowhere.txt: there is no such file"),
         (["--min-score", "2"], "should be less than or equal to 1"),

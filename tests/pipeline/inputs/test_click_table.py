@@ -135,6 +135,16 @@ def test_a_coordinate_that_no_image_reaches_is_no_damaged_file(tmp_path: Path, k
     assert [each["x"] for each in near.clicks] == [4.0]
 
 
+def test_a_huge_label_is_no_small_one(tmp_path: Path) -> None:
+    """Its last 63 bits alone would be -1."""
+    table = pa.Table.from_pylist([click(object="1"), click(object="2")])
+    labels = pa.array([2**64 - 1, 1], pa.uint64())
+    wrong, right = read(tmp_path, table.set_column(table.schema.get_field_index("label"), "label", labels))
+    assert wrong.failure is not None
+    assert "found 9223372036854775807" in wrong.failure.message
+    assert right.failure is None
+
+
 def _number(label: Any) -> int | None:
     return None if label is None else int(label)
 

@@ -15,7 +15,7 @@ from pipeline.library.in_order.in_step import in_step, tables_of
 
 def written(path: Path, images: list[str]) -> Path:
     table = pa.table({"image": pa.array(images, pa.string()), "row": pa.array(range(len(images)), pa.int64())})
-    pq.write_table(table, path)
+    pq.write_table(table, path, row_group_size=1_000)
     return path
 
 
@@ -34,12 +34,33 @@ def test_all_rows_of_an_image_come_at_once_and_each_once(
         for image in set(images[0]):
             assert [each.count(image) for each in images] == [each.count(image) for each in drawn]
         for rows, table in zip(found, tables, strict=True):
-            rows += table.filter(pa.array([image in images[0] for image in table["image"].to_pylist()], pa.bool_()))[
-                "row"
-            ].to_pylist()
+            rows += table["row"].to_pylist()
     assert found[0] == list(range(len(drawn[0])))
     for rows, images_of_it in zip(found, drawn, strict=True):
         assert rows == [row for row, image in enumerate(images_of_it) if image in drawn[0]]
+
+
+def test_images_far_apart_hold_nothing_of_what_stands_between_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "ROWS_AT_ONCE", 1_000)
+    peaks = [arrow_peak_of_first_and_last(tmp_path / str(rows), rows) for rows in (10_000, 100_000)]
+    assert peaks[1] < peaks[0] + 200_000, f"{peaks} bytes: more than 2 a row"
+
+
+def arrow_peak_of_first_and_last(directory: Path, rows: int) -> int:
+    directory.mkdir()
+    other = written(directory / "other", [f"{row:06d}" for row in range(rows)])
+    leading = written(directory / "leading", ["000000", f"{rows - 1:06d}"])
+    usual = pa.default_memory_pool()
+    counting = pa.proxy_memory_pool(usual)
+    pa.set_memory_pool(counting)
+    try:
+        found = [table["row"].to_pylist() for _, table in in_step(tables_of(leading), other)]
+        assert found == [[0], [rows - 1]]
+    finally:
+        pa.set_memory_pool(usual)
+    return int(counting.max_memory())
 
 
 def test_columns_are_read_as_asked(tmp_path: Path) -> None:
