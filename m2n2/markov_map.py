@@ -19,20 +19,23 @@ from collections import deque
 import numpy as np
 import torch
 
+from m2n2.errors import InvalidAttention
 from m2n2.kernels.gpu.fourth_power import STEPS, pays_on
+from m2n2.kernels.gpu.memory import is_out_of_device_memory
 from m2n2.settings import Settings
 from m2n2.transition import TransitionOperator
 
 # Steps on a GPU between two questions whether all cells have crossed: each makes the host wait for the device. Steps in
 # between change no cell that has crossed.
 LOOK_EVERY = 8
-# Steps to go for which the fourth power is made, as a share of the cells. At the full rates of an H100, 100 steps and
-# more pay for it at 128 x 128 cells; the number of steps to go is estimated low.
+# Steps to go for which the fourth power is made, as a share of the cells. At the full rates of an H100, 156 steps and
+# more pay for it at 128 x 128 cells (an L4: 116); the estimate is low by up to e, so 66 are asked for.
 STEPS_THAT_PAY = 1 / 250
 BALANCED = 0.1  # residual of Sinkhorn below which sums of columns are near 1, and those of the fourth power too
 SMALLEST = torch.finfo(torch.float32).tiny
 
 log = logging.getLogger("m2n2.gpu")
+_without_room: set[torch.device] = set()  # for a fourth power; in this process it is not tried there again
 
 
 def markov_maps(operator: TransitionOperator, starts_PN: torch.Tensor, settings: Settings) -> torch.Tensor:
@@ -72,7 +75,7 @@ class _Chain:
         self._ahead: deque[torch.Tensor] = deque()
         self._power: TransitionOperator | None = None
         is_half = operator.kernel.dtype == torch.float16
-        self._may_leap = is_half and operator.residual < BALANCED and pays_on(starts_PN.device)
+        self._may_leap = is_half and operator.residual < BALANCED and _may_leap_on(starts_PN.device)
         self._lowest: float | None = None  # state of an open cell, at the last look
 
     def advance(self) -> torch.Tensor:
@@ -92,13 +95,11 @@ class _Chain:
         if not self._may_leap:
             return
         before, self._lowest = self._lowest, float(torch.where(open_PN, state_PN, 1.0).amin())
-        if before is None or steps_to_go(before, self._lowest, self._tau) < STEPS_THAT_PAY * state_PN.shape[1]:
+        if before is None or len(self._last) < STEPS:
             return
-        self._may_leap = False
-        try:
-            self._power = self._operator.fourth_power()
-        except torch.OutOfMemoryError as error:
-            log.warning("the chain goes on a step a product, there is no room for a faster one: %s", error)
+        if steps_to_go(before, self._lowest, self._tau) >= STEPS_THAT_PAY * state_PN.shape[1]:
+            self._may_leap = False
+            self._power = _fourth_power(self._operator)
 
     def _next_ones(self) -> list[torch.Tensor]:
         if self._power is None:
@@ -109,6 +110,25 @@ class _Chain:
         next_4PN = self._power.step_many(last_4PN.flatten(0, 1)).view_as(last_4PN)
         next_4PN /= next_4PN.amax(dim=2, keepdim=True)
         return list(next_4PN)
+
+
+def _may_leap_on(device: torch.device) -> bool:
+    return device not in _without_room and pays_on(device)
+
+
+def _fourth_power(operator: TransitionOperator) -> TransitionOperator | None:
+    """None, with a warning, where it cannot be had: single steps give the same maps, only later."""
+    device = operator.kernel.device
+    try:
+        return operator.fourth_power()
+    except InvalidAttention as error:
+        log.warning("the chain goes on a step a product, its fourth power has no balance: %s", error)
+    except RuntimeError as error:
+        if not is_out_of_device_memory(error):
+            raise
+        _without_room.add(device)
+        log.warning("on %s chains go on a step a product, there is no room for a faster one: %s", device, error)
+    return None
 
 
 def steps_to_go(before: float, lowest: float, tau: float) -> float:

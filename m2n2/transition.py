@@ -37,7 +37,7 @@ class TransitionOperator:
     """`P = diag(row_scale) kernel diag(column_scale)`, all on one device.
 
     Attributes:
-        kernel: (N, N) float32 or float16, rows sum to N.
+        kernel: (N, N) float32 or float16, rows sum to N; of a fourth power nearly to N, at most 16,384.
         row_scale, column_scale: (N,) float32.
         rounds: of Sinkhorn that were run.
         residual: largest relative change of a column's scale in the last of them.
@@ -65,7 +65,8 @@ class TransitionOperator:
         of each entry, like that of the kernel's own rounding.
 
         Raises:
-            torch.OutOfMemoryError: there is no room for two more kernels; one stays.
+            RuntimeError: there is no room for two more kernels, of which one stays; `is_out_of_device_memory` tells.
+            InvalidAttention: a row or column of the power has no mass, or a value is not finite.
         """
         power_NN = fourth_power(self.row_scale, self.kernel, self.column_scale)
         scaling = balance(power_NN, POWER_TOLERANCE, POWER_ROUNDS)

@@ -4,20 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-MEMORY = ("out of memory", "ALLOC_FAILED")  # also of the libraries below PyTorch, which have words of their own
-
 
 class DeviceFailed(RuntimeError):
     """The device does not work for this process any more; whatever it is asked next would fail too."""
-
-
-def is_out_of_device_memory(error: Exception) -> bool:
-    """Whether the device had too little memory for what was asked; it can be asked for something smaller."""
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in MEMORY)
-    )
 
 
 def device_has_failed(error: Exception) -> bool:

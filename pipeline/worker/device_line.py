@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from m2n2.kernels.gpu.memory import is_out_of_device_memory
 from pipeline.config import Job
 from pipeline.describe import describe
 from pipeline.parts import Row, Size
 from pipeline.plan import PlanHead
 from pipeline.worker.clicks_on_image import placed_on
-from pipeline.worker.device import is_out_of_device_memory
 from pipeline.worker.planned_score import score_of
 from pipeline.worker.prefetch import Fetched, Prefetch
 from pipeline.worker.refinement import Refinement, segment_failure

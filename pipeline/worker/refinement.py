@@ -6,12 +6,13 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from m2n2.kernels.gpu.memory import is_out_of_device_memory
 from m2n2.prompt import Prompt
 from pipeline.clicks import ObjectClicks
 from pipeline.describe import describe
 from pipeline.failure import Failure
 from pipeline.parts import Row, Size, error_row, mask_row
-from pipeline.worker.device import DeviceFailed, device_has_failed, is_out_of_device_memory
+from pipeline.worker.device import DeviceFailed, device_has_failed
 
 if TYPE_CHECKING:
     from m2n2.scene import Mask, Scene

@@ -16,11 +16,17 @@ from hypothesis import strategies as st
 
 from m2n2 import Settings
 from m2n2 import markov_map as module
+from m2n2.errors import InvalidAttention
 from m2n2.markov_map import LOOK_EVERY, markov_maps, start_states, steps_to_go
 from m2n2.transition import TransitionOperator, transition_operator
 from tests.m2n2 import oracle, synthetic
 
 HALF = Settings(operator_dtype="float16")
+
+
+@pytest.fixture(autouse=True)
+def room_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_without_room", set())
 
 
 @contextmanager
@@ -181,22 +187,59 @@ def test_single_steps_go_on_where_a_leap_would_not_do(why: str) -> None:
     assert torch.equal(found, markov_maps(operator, starts, settings))
 
 
-def test_without_room_for_the_fourth_power_single_steps_go_on(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_leap_waits_until_there_are_four_states_to_leap_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    operator = transition_operator(two_parts(1e-2), HALF, overwrite=False)
+    starts = torch.from_numpy(start_states([(0, 0), (35, 0)], (1, 36), (1, 36)))
+    expected = markov_maps(operator, starts, HALF)
+    monkeypatch.setattr(module, "STEPS_THAT_PAY", 0.0)
+    with as_on_a_gpu() as made:
+        monkeypatch.setattr(module, "_look_every", lambda device: 1)
+        found = markov_maps(operator, starts, HALF)
+    assert len(made) == 1
+    torch.testing.assert_close(found, expected, rtol=2e-3, atol=0)
+
+
+def two_chains(error: Exception) -> int:
+    """Single steps go on with both, where the fourth power cannot be made; how often it was tried."""
     operator = transition_operator(two_parts(1e-2), HALF, overwrite=False)
     starts = torch.from_numpy(start_states([(0, 0)], (1, 36), (1, 36)))
     tries = []
 
-    def no_room(operator: TransitionOperator) -> TransitionOperator:
+    def fails(operator: TransitionOperator) -> TransitionOperator:
         tries.append(operator)
-        raise torch.OutOfMemoryError("tried to allocate 512 MiB")
+        raise error
 
-    with as_on_a_gpu(), patch.object(TransitionOperator, "fourth_power", no_room):
-        found = markov_maps(operator, starts, HALF)
-    assert torch.equal(found, markov_maps(operator, starts, HALF))
-    assert len(tries) == 1
+    with as_on_a_gpu(), patch.object(TransitionOperator, "fourth_power", fails):
+        found = [markov_maps(operator, starts, HALF) for _ in range(2)]
+    expected = markov_maps(operator, starts, HALF)
+    assert all(torch.equal(each, expected) for each in found)
+    return len(tries)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("tried to allocate 512 MiB"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_where_there_is_no_room_for_the_fourth_power_it_is_tried_once_and_said_once(
+    error: RuntimeError, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert two_chains(error) == 1
     [record] = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.getMessage().endswith("tried to allocate 512 MiB")
+    assert record.getMessage().endswith(str(error))
+
+
+def test_a_fourth_power_without_a_balance_is_its_images_own_matter(caplog: pytest.LogCaptureFixture) -> None:
+    assert two_chains(InvalidAttention("column 7 of the attention is zero")) == 2
+    assert [record.getMessage()[-33:] for record in caplog.records] == 2 * ["column 7 of the attention is zero"]
+
+
+def test_other_errors_of_the_device_are_raised() -> None:
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        two_chains(RuntimeError("CUDA error: an illegal memory access was encountered"))
 
 
 def test_steps_to_go_are_exact_for_a_state_that_grows_by_a_factor_and_low_for_one_that_grows_evenly() -> None:

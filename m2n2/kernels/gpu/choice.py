@@ -34,12 +34,14 @@ class Choice(Generic[Arguments, Result]):
         torch_form, triton_form: take the same arguments; the latter imports Triton when it is called.
         trial: tiny arguments on the CPU, of the variant asked for. Variants are what kernels are compiled for
             separately, such as types.
+        otherwise: what happens where the kernel is not used, for people; it may have the name in it.
     """
 
     name: str
     torch_form: Callable[Arguments, Result]
     triton_form: Callable[Arguments, Result]
     trial: Callable[..., tuple[Any, ...]]
+    otherwise: str = "torch does the work of the Triton kernel {name!r}, with the same results"
     _sound: set[tuple[Any, ...]] = field(default_factory=set, init=False)
     _refused: set[torch.device] = field(default_factory=set, init=False)
 
@@ -59,7 +61,7 @@ class Choice(Generic[Arguments, Result]):
                     self._sound.add((device, *variant))
                 else:
                     self._refused.add(device)
-                    _report(self.name, str(device), fault)
+                    _report(str(device), self.otherwise.format(name=self.name), fault)
             return self.torch_form if device in self._refused else self.triton_form
 
     def _fault(self, device: torch.device, variant: tuple[Any, ...]) -> str | None:
@@ -89,9 +91,7 @@ def _difference(found: torch.Tensor, expected: torch.Tensor) -> float:
     return share if share < float("inf") else float("inf")
 
 
-def _report(name: str, device: str, fault: str) -> None:
+def _report(device: str, otherwise: str, fault: str) -> None:
     if (device, fault) not in _reported:  # where Triton is missing, every kernel has the same fault
         _reported.add((device, fault))
-        _log.warning(
-            "on %s torch does the work of the Triton kernel %r, with the same results: %s", device, name, fault
-        )
+        _log.warning("on %s %s: %s", device, otherwise, fault)

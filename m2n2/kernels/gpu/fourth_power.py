@@ -15,7 +15,10 @@ from m2n2.kernels.gpu.trials import product_trial
 from m2n2.kernels.parallel import device_blocks
 
 STEPS = 4
-LARGEST = 2.0**14  # of an entry as it is stored, at most N; sums of products stay below float16's 65504
+# Of an entry as it is stored, at most N. Sums of products are below float16's 65504 once they are scaled; before, while
+# they are added in float32, they can be larger; were they infinite, `balance` would refuse the power. A smaller unit in
+# between would lose small entries.
+LARGEST = 2.0**14
 TENSOR_CORES_BESIDE_MEMORY = (8, 9)  # compute capability: an A100's are too slow, for its memory, for this to pay
 
 
@@ -35,7 +38,7 @@ def fourth_power(row_scale_N: torch.Tensor, kernel_NN: torch.Tensor, column_scal
         kernel_NN: float16; the scales are float32.
 
     Raises:
-        torch.OutOfMemoryError: there is no room for it.
+        RuntimeError: there is no room for it; `is_out_of_device_memory` tells.
     """
     unit = min(float(len(kernel_NN)), LARGEST)
     power_NN = torch.empty_like(kernel_NN)
@@ -66,4 +69,5 @@ def _product_in_float32(
     return (states_SN * row_scale_N) @ kernel_NN.float() * column_scale_N
 
 
-PRODUCT = Choice("product of halves", _product_in_float32, product_of_halves, product_trial)
+NO_LEAP = "every chain goes on a step a product, without the {name!r}"
+PRODUCT = Choice("product of halves", _product_in_float32, product_of_halves, product_trial, NO_LEAP)

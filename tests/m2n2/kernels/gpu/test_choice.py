@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
@@ -68,6 +69,13 @@ def test_torch_goes_on_in_a_bad_kernels_place_and_says_so_once(
     assert record.levelno == logging.WARNING
     assert record.getMessage().endswith(reason)
     assert "'doubling'" in record.getMessage()
+
+
+def test_what_happens_in_a_bad_kernels_place_is_said_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    faulty = replace(choice(Kernel(error=4e-5)), otherwise="nobody does {name!r}")
+    assert faulty.tried(CPU) is doubled
+    assert caplog.messages[0].startswith("on cpu nobody does 'doubling': it differs from torch by 4.0e-05")
+    assert "step a product" in fourth_power.PRODUCT.otherwise
 
 
 def test_a_fault_that_all_kernels_share_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
