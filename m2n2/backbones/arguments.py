@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from numbers import Integral
 
 import torch
 
@@ -42,8 +43,11 @@ def grid_shape(grid: int | tuple[int, int]) -> tuple[int, int]:
     Raises:
         ValueError: not a positive integer or a pair of them.
     """
-    sides = (grid, grid) if isinstance(grid, int) else grid
-    pair = isinstance(sides, tuple | list) and len(sides) == 2
-    if not (pair and all(isinstance(side, int) and side >= 1 for side in sides)):
+    sides = grid if isinstance(grid, tuple | list) else (grid, grid)
+    if len(sides) != 2 or not all(map(_is_positive_integer, sides)):
         raise ValueError(f"grid is {grid!r}, allowed: a positive integer, or (h, w) of positive integers")
-    return sides[0], sides[1]
+    return int(sides[0]), int(sides[1])
+
+
+def _is_positive_integer(side: object) -> bool:
+    return isinstance(side, Integral) and not isinstance(side, bool) and int(side) >= 1

@@ -66,12 +66,16 @@ class ObjectReader:
         """The reading of an object whose clicks have these maps."""
         box = self._box(each.prompt)
         reading, distance_hw = read_jointly(mapped, self._settings, box)
-        before = read_jointly(mapped[:-1], self._settings, box)[0] if mapped[1:] else None
+        before: Reading | None = None
         if self._settings.more_clicks == "edit":
-            before = self._edited(each, mapped[:-1]) if mapped[1:] else None
+            if mapped[1:]:
+                before = self._edited(each, mapped[:-1])
             reading = self._edited(each, mapped)
-        elif self._smoother is not None:
-            reading = self._smoother.smooth(None, reading, mapped)
+        else:
+            if mapped[1:]:
+                before, _ = read_jointly(mapped[:-1], self._settings, box)
+            if self._smoother is not None:
+                reading = self._smoother.smooth(None, reading, mapped)
         if box is not None:
             box.clear_beyond(reading.mask_hw, False)
         return ObjectReading(reading, before, distance_hw)

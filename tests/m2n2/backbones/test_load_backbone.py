@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from m2n2.backbones import load_backbone
+from m2n2.backbones.arguments import grid_shape
 from m2n2.errors import InvalidDevice, InvalidImage, InvalidWeights
 
 
@@ -36,11 +37,26 @@ def test_an_unknown_name_lists_the_known():
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("grid", 0), ("grid", (4, -1)), ("grid", "64"), ("grid", 16.5), ("dtype", "int8"), ("fit", "crop")],
+    [
+        ("grid", 0),
+        ("grid", (4, -1)),
+        ("grid", "64"),
+        ("grid", 16.5),
+        ("grid", True),
+        ("dtype", "int8"),
+        ("fit", "crop"),
+    ],
 )
 def test_impossible_options_are_named(tiny_sd2, option, value):
     with pytest.raises(ValueError, match=f"{option} is .*allowed"):
         load_backbone("sd2", str(tiny_sd2), **{option: value})
+
+
+@pytest.mark.parametrize("grid", [np.int64(8), (np.int32(8), 8)])
+def test_numpys_integers_are_integers(grid):
+    sides = grid_shape(grid)
+    assert sides == (8, 8)
+    assert [type(side) for side in sides] == [int, int]
 
 
 def test_weights_of_another_model_are_refused(tiny_sd2):

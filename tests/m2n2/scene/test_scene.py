@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from hypothesis import strategies as st
 from m2n2 import Prompt, Scene, Settings, joint_reading
 from m2n2.errors import InvalidImage, InvalidPrompt, OperatorReleased
 from m2n2.full_size import working_image
-from m2n2.scene import affinity, click_maps, two_sizes
+from m2n2.refined.clicked import MappedClick, Reading
+from m2n2.scene import affinity, click_maps, object_reading, two_sizes
 from m2n2.scene import scene as module
 from tests.m2n2 import oracle, synthetic
 from tests.m2n2.scene.make_scene import make_scene
@@ -200,3 +203,17 @@ def test_settings_that_share_the_operator_give_the_masks_of_a_scene_of_their_own
         scene.with_settings(Settings(temperature=0.5))
     with pytest.raises(InvalidImage, match="limit of 1000"):
         scene.with_settings(Settings(max_pixels=1000))
+
+
+def test_clicks_that_are_edited_one_after_the_other_are_read_together_no_more_often_than_they_have_to_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = []
+
+    def counted(mapped: Sequence[MappedClick], *others: Any) -> tuple[Reading, np.ndarray]:
+        read.append(len(mapped))
+        return joint_reading.read_jointly(mapped, *others)
+
+    monkeypatch.setattr(object_reading, "read_jointly", counted)
+    make_scene(chosen=Settings(more_clicks="edit")).segment([Prompt([(3, 4), (30, 20)])])
+    assert sorted(read) == [1, 2, 2], "for distances together, and each once"
