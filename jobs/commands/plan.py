@@ -64,7 +64,9 @@ def _lines(job: Job, found: Forecast) -> Iterator[str]:
     if found.cores is not None:
         yield from _core_lines(found.cores)
     elif job.workers.cpus == "auto":
-        yield f"cores     workers.cpus is auto: {job.workers.cores:g}, nothing was reckoned for this backbone or device"
+        from pipeline.worker.cores import NOTHING_RECKONED
+
+        yield f"cores     workers.cpus is auto: {job.workers.cores:g}, {NOTHING_RECKONED}"
 
 
 def _sample_lines(sample: Sample) -> Iterator[str]:

@@ -16,6 +16,8 @@ from m2n2.kernels.gpu.traffic import CARDS, FLOAT_BYTES, HALF_BYTES, TYPICAL_STE
 from pipeline.config import Job
 from pipeline.failure import BadImage
 from pipeline.plan import Plan, read_shard
+from pipeline.storage.refusals import UnusableStorage
+from pipeline.storage.retry import StoreUnavailable
 from pipeline.worker.image_size import read_size
 
 KIN = ("sd2", "sd2.1", "sd-turbo", "sd1.5")
@@ -24,6 +26,9 @@ DEFAULT_GRID = 128
 AN_IMAGE, A_MEGAPIXEL = 0.033, 0.027
 A_CLICK_AND_WORKING_MEGAPIXEL, AN_OBJECT_AND_MEGAPIXEL = 0.027, 0.009
 DRIVING = 1.0  # the thread that gives the GPU its work and waits for it
+NOTHING_RECKONED = (  # where there are no `Cores`, for people
+    "nothing was reckoned: this backbone or device is not known, or none of the images looked at could be read"
+)
 SHARDS_LOOKED_AT, IMAGES_OF_A_SHARD, AT_ONCE = 8, 4, 4
 
 
@@ -91,11 +96,13 @@ def cores_beside_gpu(job: Job, pixels: int, clicks: float, objects: float) -> Co
 
 
 def cores_of_plan(job: Job, plan: Plan) -> Cores | None:
-    """The same of a plan's images, by a look at some of them, spread over all; None also where none can be used.
+    """The same of a plan's images, by a run's look at some of them, spread over all; None also where none can be read.
+
+    What is found out about containers is kept for the workers.
 
     Raises:
         PlanDamaged: a shard's file is gone or another.
-        StoreUnavailable: storage does not answer.
+        StoreUnavailable: the output's storage does not answer.
     """
     if not _is_reckoned(job):
         return None
@@ -106,8 +113,8 @@ def cores_of_plan(job: Job, plan: Plan) -> Cores | None:
 
     def pixels(key: str) -> int | None:
         try:
-            size = read_size(job.image_source_for_a_look, key, job.limits)
-        except BadImage:
+            size = read_size(job.image_source, key, job.limits)
+        except (BadImage, StoreUnavailable, UnusableStorage):  # the run will say so of the image, if that is so then
             return None
         return size.width * size.height
 

@@ -11,7 +11,7 @@ import ray
 
 from pipeline.config import DEFAULT_CPUS, Job, Workers
 from pipeline.plan import Plan
-from pipeline.worker.cores import Cores, cores_of_plan
+from pipeline.worker.cores import NOTHING_RECKONED, Cores, cores_of_plan
 
 CARD = "accelerator_type:"  # what Ray calls a node's GPU: accelerator_type:A100
 
@@ -72,19 +72,23 @@ def settle_cpus(job: Job, plan: Plan) -> Job:
 def cpus_beside_gpu(workers: Workers, cores: Cores | None, nodes: Sequence[Mapping[str, float]]) -> tuple[float, str]:
     """CPUs for each worker and why so many: its card's need, at most what every node has for it; or the default.
 
+    Nodes that can hold no worker do not count: one has at least a CPU, and the GPUs that the job asks for.
+
     Args:
         cores: what the images need; None where nothing was reckoned for them.
         nodes: resources of each.
     """
-    with_gpus = [node for node in nodes if node.get("GPU")]
+    with_gpus = [node for node in nodes if node.get("GPU", 0.0) >= workers.gpus > 0 and node.get("CPU", 0.0) >= 1]
     cards = {name.removeprefix(CARD) for node in with_gpus for name in node if name.startswith(CARD)}
     needs = [need for need in cores.needs if need.card.split()[0] in cards] if cores else []
-    if cores is None or not needs:
+    if cores is None:
+        return DEFAULT_CPUS, f"the default: {NOTHING_RECKONED}"
+    if not needs:
         gpus = f"the cluster's GPUs ({', '.join(sorted(cards)) or 'none whose kind is known'})"
-        return DEFAULT_CPUS, f"the default: nothing was reckoned for {gpus if cores else 'this backbone or device'}"
+        return DEFAULT_CPUS, f"the default: nothing was reckoned for {gpus}"
     need = max(needs, key=lambda each: each.cores)
     why = f"{need.card} needs {need.cores} for {need.images_per_s:g} images/s of {cores.core_seconds:g} core-seconds"
-    there = math.floor(min(node.get("CPU", 0.0) * min(1.0, workers.gpus / node["GPU"]) for node in with_gpus))
+    there = math.floor(min(node["CPU"] * workers.gpus / node["GPU"] for node in with_gpus) + 1e-9)
     if need.cores <= there:
         return float(need.cores), why
     return float(max(1, there)), f"all that a node has for each worker: {why}"

@@ -7,10 +7,16 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import Job, parse_job
+from pipeline.config import Job, Limits, parse_job
+from pipeline.containers.source import ImageSource
+from pipeline.parts import Size
 from pipeline.plan import find_or_make_plan
+from pipeline.storage.refusals import UnusableStorage
+from pipeline.storage.retry import KeyUnavailable
 from pipeline.storage.store import Store
 from pipeline.worker.cores import Cores, cores_beside_gpu, cores_of_plan
+from pipeline.worker.image_size import read_size
+from tests.pipeline.containers.contained_photos import TarPhotos
 from tests.pipeline.make_data import put_dataset
 
 MEGAPIXEL = 1_000_000
@@ -76,3 +82,37 @@ def test_what_a_plans_images_take_is_seen_by_a_look_at_some(tmp_path: Path) -> N
     (tmp_path / "photos" / "0000.png").write_bytes(b"no image")
     assert cores_of_plan(job, plan) is None
     assert cores_of_plan(planned, plan) is None
+
+
+@pytest.mark.parametrize("error", [KeyUnavailable("503"), UnusableStorage("no such profile")])
+def test_an_image_whose_storage_fails_is_not_known_and_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    planned = parse_job(put_dataset(Store(str(tmp_path)), images=8), "job")
+    plan = find_or_make_plan(planned)
+    job = planned.model_copy(update={"backbone": job_of().backbone, "workers": job_of().workers})
+    known = cores_of_plan(job, plan)
+
+    def fails_for_one(source: ImageSource, key: str, limits: Limits) -> Size:
+        if key == "0000.png":
+            raise error
+        return read_size(source, key, limits)
+
+    def fails(source: ImageSource, key: str, limits: Limits) -> Size:
+        raise error
+
+    monkeypatch.setattr("pipeline.worker.cores.read_size", fails_for_one)
+    assert cores_of_plan(job, plan) == known is not None
+    monkeypatch.setattr("pipeline.worker.cores.read_size", fails)
+    assert cores_of_plan(job, plan) is None
+
+
+def test_what_is_found_out_about_containers_is_kept_for_the_workers(tmp_path: Path) -> None:
+    photos = TarPhotos(Store(str(tmp_path)), 8).write()
+    document = {"images": photos.images, "clicks": photos.clicks, "output": photos.store.url("labels")}
+    planned = parse_job(document | {"backbone": {"name": "colour"}}, "job")
+    plan = find_or_make_plan(planned)
+    job = planned.model_copy(update={"backbone": job_of().backbone})
+    assert not list(job.output_store.listing("plan/containers"))
+    assert cores_of_plan(job, plan) is not None
+    assert list(job.output_store.listing("plan/containers"))

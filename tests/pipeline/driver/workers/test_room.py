@@ -36,6 +36,9 @@ def node(card: str, cpus: float, gpus: float = 1) -> dict[str, float]:
     ([HEAD, node("A100", 16), node("H100", 6)], AUTO, 6),
     ([node("A100", 6)], Workers(cpus="auto", gpus=0.5), 3),
     ([node("A100", 0)], AUTO, DEFAULT_CPUS),
+    ([node("A100", 16), node("H100", 0.5)], AUTO, 4),
+    ([node("A100", 16, 2), node("H100", 1)], Workers(cpus="auto", gpus=2), 4),
+    ([node("A100", 30, 10)], Workers(cpus="auto", gpus=1), 3),
 ])  # fmt: skip
 def test_a_worker_gets_what_its_card_needs_and_no_more_than_every_node_has(
     nodes: list[Mapping[str, float]], workers: Workers, cpus: float
@@ -43,14 +46,20 @@ def test_a_worker_gets_what_its_card_needs_and_no_more_than_every_node_has(
     assert cpus_beside_gpu(workers, CORES, nodes)[0] == cpus
 
 
+def test_a_share_is_not_less_than_it_is_for_being_reckoned_in_binary() -> None:
+    many = Cores(1.0, 8.0, 0.3, "auto", (Need("A100 80 GB", 10.0, 40),))
+    assert 100 * 0.29 < 29
+    assert cpus_beside_gpu(Workers(cpus="auto", gpus=0.29), many, [node("A100", 100)])[0] == 29
+
+
 def test_where_nothing_is_known_it_is_the_default_and_says_so() -> None:
     known = [node("A100", 16)]
     for cores, nodes, unknown in (
-        (None, known, "this backbone or device"),
-        (CORES, [node("T4", 16)], "the cluster's GPUs (T4)"),
-        (CORES, [HEAD], "the cluster's GPUs (none whose kind is known)"),
+        (None, known, ": this backbone or device is not known, or none of the images looked at could be read"),
+        (CORES, [node("T4", 16)], " for the cluster's GPUs (T4)"),
+        (CORES, [HEAD], " for the cluster's GPUs (none whose kind is known)"),
     ):
-        assert cpus_beside_gpu(AUTO, cores, nodes) == (DEFAULT_CPUS, f"the default: nothing was reckoned for {unknown}")
+        assert cpus_beside_gpu(AUTO, cores, nodes) == (DEFAULT_CPUS, f"the default: nothing was reckoned{unknown}")
 
 
 def test_the_cluster_is_asked_and_one_line_says_what_came_of_it(
