@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import Counter
@@ -56,6 +57,7 @@ class Labelling:
         self._objects = 0
         self._failed: Counter[str] = Counter()
         self._moved_s = time.monotonic()
+        self._told_s = -math.inf
         self._crashes_in_a_row, self._most_workers = 0, 1
         self._storage_failed = False
         # What is tried again was counted before.
@@ -65,6 +67,12 @@ class Labelling:
 
     def work(self, stop: threading.Event) -> None:
         """Until every shard is done, or `stop` is set and the running shards had their time to finish."""
+        try:
+            self._turn_until(stop)
+        finally:
+            self._on_progress(self._reported)
+
+    def _turn_until(self, stop: threading.Event) -> None:
         pace = Pace(stop.wait)
         while self._dispatcher.shards_left and not stop.is_set():
             self._fleet.keep(self._dispatcher.tasks_waiting)
@@ -127,7 +135,9 @@ class Labelling:
         self._reported = snapshot
         self._heartbeat.update(snapshot)
         self._metrics.update(snapshot.shards_left, snapshot.workers, snapshot.wanted)
-        self._on_progress(snapshot)
+        if time.monotonic() - self._told_s >= POLL_S:
+            self._told_s = time.monotonic()
+            self._on_progress(snapshot)
 
     def _done(self, event: Done) -> None:
         report = event.report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import Future
 from typing import Any
 
@@ -14,7 +15,7 @@ from pipeline.driver.pace import BUSY_SHARE, LONGEST_REST_S, Pace
 from pipeline.driver.seeing.metrics import RunMetrics
 from pipeline.driver.workers.fleet import TASKS_IN_FLIGHT
 from pipeline.driver.workers.worker import Worker
-from pipeline.tasks import Task
+from pipeline.tasks import Progress, Task
 from tests.pipeline.make_data import EMPTY_PLAN
 
 WORKERS = 1_000
@@ -33,6 +34,9 @@ class Clock:
 
     def thread_time(self) -> float:
         return self.worked_s
+
+    def sleep(self, seconds: float) -> None:
+        self.wait(seconds)
 
     def work(self, seconds: float) -> None:
         self.now_s += seconds
@@ -114,3 +118,53 @@ def test_nobody_gets_a_second_task_before_all_have_one(clock: Clock) -> None:
     fleet.placed_workers = 1  # so that this is no tail, in which shards are cut
     hand_out(fleet, shards=WORKERS)
     assert {len(worker.tasks) for worker in fleet.workers} == {1}
+
+
+class Eventful:
+    """A fleet of which something is heard eight times a second; after so many seconds the run is stopped."""
+
+    devices: frozenset[str] = frozenset()
+    placed_workers = ready_workers = wanted_workers = 1
+    busy = False
+
+    def __init__(self, clock: Clock, stop: threading.Event, seconds: float) -> None:
+        self._clock, self._stop, self._seconds, self._images = clock, stop, seconds, 0
+
+    def poll(self, timeout_s: float) -> list[Any]:
+        self._clock.now_s += 0.125
+        self._images += 1
+        if self._clock.now_s >= self._seconds:
+            self._stop.set()
+        return []
+
+    def idle(self) -> list[Worker]:
+        return []
+
+    def keep(self, tasks_waiting: int) -> None:
+        """As many as are wanted."""
+
+    def waiting(self) -> str:
+        return ""
+
+    def progress(self) -> Progress:
+        return Progress(images=self._images)
+
+
+def test_who_asked_is_told_how_far_the_run_is_twice_a_second_and_at_its_end(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.driver.labelling.time", clock)
+    stop, told = threading.Event(), []
+    heartbeat: Any = type("Silent", (), {"update": lambda *_: None})()
+    fleet: Any = Eventful(clock, stop, seconds=2)
+    labelling = Labelling(
+        JOB,
+        EMPTY_PLAN,
+        Dispatcher([(0, 8)]),
+        fleet,
+        heartbeat,
+        RunMetrics("labels"),
+        lambda snapshot: told.append((clock.now_s, snapshot.progress.images)),
+    )
+    labelling.work(stop)
+    assert told == [(0.125, 1), (0.625, 5), (1.125, 9), (1.625, 13), (2.0, 16)]
