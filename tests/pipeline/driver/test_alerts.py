@@ -39,6 +39,7 @@ def minutes_of_a_run(scraped: Scrape, monkeypatch: pytest.MonkeyPatch, ready_at:
     stop = threading.Event()
     monkeypatch.setattr(Capacity, "look_around", lambda self: None)
     monkeypatch.setattr("pipeline.driver.workers.fleet.LabelerActor", SimpleNamespace(options=lambda **_: ACTORS))
+    monkeypatch.setattr("pipeline.driver.labelling.POLL_S", 0.0)  # told in each turn, a minute here
     monkeypatch.setattr(Fleet, "waiting", lambda self: "Ray has started 0 of 4 workers")
     job = parse_job({"images": "a", "clicks": "b", "output": "c", "workers": {"count": 4, "gpus": 0}}, "job")
     any_plan: Any = SimpleNamespace(reference=None, shards=range(9))
@@ -56,6 +57,8 @@ def minutes_of_a_run(scraped: Scrape, monkeypatch: pytest.MonkeyPatch, ready_at:
         return poll_fleet(0)
 
     def scrape(snapshot: Snapshot) -> None:
+        if stop.is_set():
+            return  # told once more at the end
         scrapes.append({name: dict(series) for name, series in scraped.items()})
         if len(scrapes) == MINUTES:
             fleet.workers[0].tasks.clear()  # nothing is waited for
