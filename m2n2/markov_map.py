@@ -71,11 +71,11 @@ class _Chain:
 
     def __init__(self, operator: TransitionOperator, starts_PN: torch.Tensor, tau: float) -> None:
         self._operator, self._tau = operator, tau
-        self._last = deque([starts_PN], maxlen=STEPS)
         self._ahead: deque[torch.Tensor] = deque()
         self._power: TransitionOperator | None = None
         is_half = operator.kernel.dtype == torch.float16
         self._may_leap = is_half and operator.residual < BALANCED and _may_leap_on(starts_PN.device)
+        self._last = deque([starts_PN], maxlen=STEPS if self._may_leap else 1)
         self._lowest: float | None = None  # state of an open cell, at the last look
 
     def advance(self) -> torch.Tensor:
@@ -87,7 +87,7 @@ class _Chain:
 
     def keep(self, points_P: torch.Tensor) -> None:
         """Go on with these points alone."""
-        self._last = deque((each[points_P] for each in self._last), maxlen=STEPS)
+        self._last = deque((each[points_P] for each in self._last), maxlen=self._last.maxlen)
         self._ahead = deque(each[points_P] for each in self._ahead)
 
     def look(self, state_PN: torch.Tensor, open_PN: torch.Tensor) -> None:

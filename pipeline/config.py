@@ -26,8 +26,6 @@ ExportFormat = Literal[
 ]
 
 STRICT = ConfigDict(frozen=True, extra="forbid")
-
-
 DEFAULT_CPUS = 1.0  # a worker's
 
 

@@ -27,13 +27,6 @@ if TYPE_CHECKING:
     from pipeline.frozen_parts import FrozenParts
     from pipeline.storage.store import Store
 
-FORMATS_OF = {
-    "rle": ("coco",),
-    "split_by": ("coco", "coco-polygon"),
-    "layout": ("coco", "coco-polygon"),
-    "parquet": ("hf",),
-}
-
 
 def export(
     output: Annotated[str, typer.Argument(metavar="OUTPUT|LIBRARY")],
@@ -142,10 +135,12 @@ def _formats(text: str) -> Sequence[ExportFormat]:
 
 def _refuse_what_none_has(formats: Collection[str], **given: object) -> None:
     """An option that changes nothing in any of the formats is a mistake in one or the other."""
+    from pipeline.export.one_pass import FORMATS_WITH
+
     for option, value in given.items():
-        if value and not set(formats) & set(FORMATS_OF[option]):
+        if value and not set(formats) & set(FORMATS_WITH[option]):
             raise typer.BadParameter(
-                f"no format of {', '.join(formats)} has it; allowed with: {', '.join(FORMATS_OF[option])}",
+                f"no format of {', '.join(formats)} has it; allowed with: {', '.join(FORMATS_WITH[option])}",
                 param_hint=f"--{option.replace('_', '-')}",
             )
 

@@ -41,6 +41,13 @@ ONE_FILE: dict[ExportFormat, Callable[[Folder, Options, str], Format]] = {
     "coco-results": CocoResults,
     "coco-polygon": partial(Coco, polygons=True),
 }
+# Choices of `Options` that only some formats have.
+FORMATS_WITH: dict[str, tuple[ExportFormat, ...]] = {
+    "rle": ("coco",),
+    "split_by": ("coco", "coco-polygon"),
+    "layout": ("coco", "coco-polygon"),
+    "parquet": ("hf",),
+}
 Writer = tuple[Format, Folder]
 Fill = Callable[[Reading, Sequence[Writer]], None]
 

@@ -23,7 +23,7 @@ from pipeline.export.labels import Labels
 from pipeline.frozen_parts import LabelledImage
 from pipeline.inputs.identity import fingerprint_of
 from pipeline.library.in_order.masks import MasksInOrder
-from pipeline.library.index import Index, open_database, with_a_mask
+from pipeline.library.index import HAS_MASK, Index, open_database, with_a_mask
 from pipeline.library.ledger import read_state
 from pipeline.library.parts_of_nights import Rows, read_in_batches
 from pipeline.library.registry import Registry
@@ -67,8 +67,7 @@ def labels_of_library(library: Store) -> Iterator[Labels]:
 def _parts_of(database: duckdb.DuckDBPyConnection, index: Index) -> list[str]:
     """The keys of the parts that have a mask of the library, sorted."""
     rows = database.execute(
-        "SELECT DISTINCT part FROM read_parquet(?) WHERE reason IS NULL AND NOT removed ORDER BY part",
-        [str(index.path)],
+        f"SELECT DISTINCT part FROM read_parquet(?) WHERE {HAS_MASK} ORDER BY part", [str(index.path)]
     ).fetchall()
     return [key for (key,) in rows]
 

@@ -38,6 +38,7 @@ INDEX = pa.schema(
         ("tries", pa.int32()),  # how many nights in a row
     ]
 )
+HAS_MASK = "reason IS NULL AND NOT removed"
 MEMORY_LIMIT = "300MB"
 ROWS_A_BATCH = 20_000
 
@@ -127,12 +128,6 @@ def with_a_mask(index: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
     for rows in tables_of(index, kept):
         has_mask = pc.and_(rows["reason"].is_null(), pc.invert(rows["removed"]))
         yield rows.filter(has_mask).select(list(columns))
-
-
-def stream(database: duckdb.DuckDBPyConnection, query: str) -> Iterator[dict[str, Any]]:
-    """The rows of a query, a batch in memory at a time."""
-    for batch in database.sql(query).to_arrow_reader(ROWS_A_BATCH):
-        yield from batch.to_pylist()
 
 
 def _merge(directory: Path, files: Sequence[Path], target: Path) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.library.parts_of_nights import read_in_batches
+from pipeline.library.parts_of_nights import number_parts, read_in_batches
 from pipeline.parts import PART, part_key
 from pipeline.plan import Plan
 from pipeline.storage.store import Store
@@ -33,30 +33,20 @@ COMPARED = "kind IN ('changed', 'retried') AND old_part IS NOT NULL AND old_reas
 def write_tonight(library: Store, run: str, plan: Plan | None, path: Path, with_masks: bool) -> Path:
     """Write tonight's rows as RESULT; plan and parts are in the order of images. Returns `path`."""
     parts = [f"{run}/{part_key('', shard.index)}" for shard in plan.shards] if plan else []
+    keys = pa.array(parts, pa.string())
     with pq.ParquetWriter(path, RESULT, compression="zstd") as writer:
         for rows in read_in_batches(library, parts, TONIGHT if with_masks else TONIGHT_UNCOMPARED):
             table = rows.table
             masks = table["rle"] if with_masks else pa.nulls(table.num_rows, PART.field("rle").type)
             reasons = pc.struct_field(table["error"], "reason")
-            keys = pa.array(parts, pa.string()).take(table["part_number"])
-            writer.write_table(pa.table([table["image"], table["object"], reasons, keys, masks], schema=RESULT))
+            of_rows = keys.take(table["part_number"])
+            writer.write_table(pa.table([table["image"], table["object"], reasons, of_rows, masks], schema=RESULT))
     return path
 
 
 def number_old_parts(database: duckdb.DuckDBPyConnection, changes: Path) -> list[str]:
-    """Fill `compared` with the objects whose mask is another now, part after part, so that a range is found at once."""
-    found = database.execute(
-        f"SELECT DISTINCT old_part FROM read_parquet(?) WHERE {COMPARED} ORDER BY old_part", [str(changes)]
-    ).fetchall()
-    keys = [key for (key,) in found]
-    numbers = pa.array(range(len(keys)), pa.int64())
-    database.register("old_parts", pa.table({"old_part": pa.array(keys, pa.string()), "part_number": numbers}))
-    database.execute(
-        f"""CREATE TABLE compared AS SELECT image, object, part_number
-            FROM read_parquet(?) JOIN old_parts USING (old_part) WHERE {COMPARED} ORDER BY part_number""",
-        [str(changes)],
-    )
-    return keys
+    """Fill `compared` with the objects whose mask is another now; returns the keys of the parts that they had."""
+    return number_parts(database, "compared", changes, "old_part", COMPARED)
 
 
 def write_old_masks(database: duckdb.DuckDBPyConnection, library: Store, parts: Sequence[str], path: Path) -> Path:

@@ -244,17 +244,18 @@ class _Driver:
         before = self._lease.state
         name = f"{night.run.removeprefix('runs/')}-{self._lease.holder.token:010d}.parquet"
         with tempfile.TemporaryDirectory(prefix="m2n2-night-") as directory:
-            settled = settle(self._library, night.run, plan, Path(directory) / "index.parquet")
-            index = self._put_new(f"index/{name}", settled.index)
+            labelled = Path(directory) / "index.parquet"
+            diff = settle(self._library, night.run, plan, labelled)
+            index = self._put_new(f"index/{name}", labelled)
             names = register_night(
-                *(self._library, before.registry_keys, before.index_keys, settled.index, Path(directory)),
+                *(self._library, before.registry_keys, before.index_keys, labelled, Path(directory)),
                 *(self._categories, self._source),
             )
             registry = self._put_new(f"registry/{name}", names) if names else None
         self._commit(replace(night, state="finished", index=index, registry=registry))
         with Index(self._library, self._lease.state.index_keys) as merged:
             totals = merged.totals()
-        return self._judged(night.date, "complete", night, settled.diff, totals, began, doubtful)
+        return self._judged(night.date, "complete", night, diff, totals, began, doubtful)
 
     def _put_new(self, key: str, path: Path) -> str:
         if not self._library.put_new(key, path):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 
 from pipeline.storage.parquet import read_parquet
@@ -58,6 +60,28 @@ def read_in_batches(
             first, rows, tables, metadata = number + 1, 0, [], {}
     if tables:
         yield Rows(first, len(keys) - 1, pa.concat_tables(tables), metadata)
+
+
+def number_parts(database: duckdb.DuckDBPyConnection, table: str, file: Path, part: str, where: str) -> list[str]:
+    """Fill `table` with image, object and `part_number` of rows of a file, sorted, so that a range is found at once.
+
+    Args:
+        part: the column with the part's key.
+        where: of which rows.
+
+    Returns:
+        The parts' keys, sorted: `part_number` is the place among them.
+    """
+    found = database.execute(f"SELECT DISTINCT {part} FROM read_parquet(?) WHERE {where} ORDER BY {part}", [str(file)])
+    keys = [key for (key,) in found.fetchall()]
+    numbers = pa.array(range(len(keys)), pa.int64())
+    database.register("numbers_of_parts", pa.table({part: pa.array(keys, pa.string()), "part_number": numbers}))
+    database.execute(
+        f"""CREATE OR REPLACE TABLE {table} AS SELECT image, object, part_number
+            FROM read_parquet(?) JOIN numbers_of_parts USING ({part}) WHERE {where} ORDER BY part_number""",
+        [str(file)],
+    )
+    return keys
 
 
 def _read(library: Store, schema: pa.Schema, key: str) -> pa.Table | FileNotFoundError:

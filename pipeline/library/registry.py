@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from pipeline.config import InvalidJob
 from pipeline.inputs.categories import Category
 from pipeline.library.in_order.in_step import in_step
-from pipeline.library.index import Index, open_database, with_a_mask
-from pipeline.library.parts_of_nights import read_in_batches
+from pipeline.library.index import HAS_MASK, Index, open_database, with_a_mask
+from pipeline.library.parts_of_nights import number_parts, read_in_batches
 from pipeline.parts import PART
 from pipeline.storage.store import Store
 
@@ -224,18 +224,13 @@ def _categories_in(path: Path) -> list[Category]:
 
 def _add_masks(database: duckdb.DuckDBPyConnection, library: Store, registry: Registry, index: Path) -> None:
     """Number what has a mask according to an index file."""
-    named, of_index = "FROM read_parquet(?) WHERE reason IS NULL AND NOT removed", [str(index)]
     database.execute(
-        f"CREATE OR REPLACE TABLE categories AS SELECT DISTINCT category {named} AND category IS NOT NULL", of_index
+        f"""CREATE OR REPLACE TABLE categories AS
+            SELECT DISTINCT category FROM read_parquet(?) WHERE {HAS_MASK} AND category IS NOT NULL""",
+        [str(index)],
     )
     # Version 0.1 left the category out of the index; it stands in the parts.
-    database.execute(
-        f"""CREATE OR REPLACE TABLE nameless AS
-            SELECT image, object, part, dense_rank() OVER (ORDER BY part) - 1 AS part_number
-            {named} AND category IS NULL ORDER BY part""",
-        of_index,
-    )
-    old = [part for (part,) in database.execute("SELECT DISTINCT part FROM nameless ORDER BY part").fetchall()]
+    old = number_parts(database, "nameless", index, "part", f"{HAS_MASK} AND category IS NULL")
     for rows in read_in_batches(library, old, CATEGORIES):
         database.register("rows", rows.table)
         database.execute(

@@ -88,16 +88,8 @@ class Diff:
     resized: int = 0
 
 
-@dataclass(frozen=True)
-class Settled:
-    """A night's index file, on this machine, and its diff."""
-
-    index: Path
-    diff: Diff
-
-
-def settle(library: Store, run: str, plan: Plan | None, index: Path) -> Settled:
-    """Read a finished night's changes and parts; write `diff.parquet` and `diff.json` beside them.
+def settle(library: Store, run: str, plan: Plan | None, index: Path) -> Diff:
+    """Read a finished night's changes and parts; write its index file, and `diff.parquet` and `diff.json` beside them.
 
     Args:
         run: the night's folder below the library, with `changes.parquet` in it.
@@ -113,11 +105,12 @@ def settle(library: Store, run: str, plan: Plan | None, index: Path) -> Settled:
             tonight = write_tonight(library, run, plan, directory / "tonight.parquet", with_masks=bool(old_parts))
             old = write_old_masks(database, library, old_parts, directory / "old.parquet")
             steps = in_step(map(_with_all_columns, tables_of(changes)), tonight, old)
-            resized = _write_rows(database, steps, index, diff_file)
-            diff = _counted(database, changes, tonight, diff_file, resized)
+            compared, resized = _write_rows(database, steps, index, diff_file)
+            mean = statistics.fmean(_ious(diff_file)) if compared else None
+            diff = _counted(database, changes, tonight, mean_iou=mean, compared=compared, resized=resized)
         library.put(f"{run}/diff.parquet", diff_file)
         library.put(f"{run}/diff.json", json.dumps(asdict(diff), indent=1).encode())
-        return Settled(index, diff)
+        return diff
 
 
 def count_retried(library: Store, run: str) -> int:
@@ -137,9 +130,9 @@ def _with_all_columns(changes: pa.Table) -> pa.Table:
 
 def _write_rows(
     database: duckdb.DuckDBPyConnection, steps: Iterable[tuple[pa.Table, ...]], index: Path, diff: Path
-) -> int:
-    """Write the rows of index and diff, sorted by image and object; returns how many masks changed their size."""
-    resized = 0
+) -> tuple[int, int]:
+    """Write the rows of index and diff, sorted by image and object; how many masks were compared, how many resized."""
+    compared = resized = 0
     with (
         pq.ParquetWriter(index, INDEX, compression="zstd") as of_index,
         pq.ParquetWriter(diff, DIFF, compression="zstd") as of_diff,
@@ -151,10 +144,10 @@ def _write_rows(
             of_index.write_table(rows, row_group_size=ROWS_A_BATCH)
             rows = database.sql(DIFF_ROWS).to_arrow_table()
             ious, of_step = _compared(rows["old"].to_pylist(), rows["new"].to_pylist())
-            resized += of_step
+            compared, resized = compared + len(ious) - ious.count(None), resized + of_step
             rows = rows.drop_columns(["old", "new"]).append_column("iou", pa.array(ious, pa.float64()))
             of_diff.write_table(rows.cast(DIFF), row_group_size=ROWS_A_BATCH)
-    return resized
+    return compared, resized
 
 
 def _compared(old: Sequence[Any], new: Sequence[Any]) -> tuple[list[float | None], int]:
@@ -169,7 +162,7 @@ def _compared(old: Sequence[Any], new: Sequence[Any]) -> tuple[list[float | None
     return ious, resized
 
 
-def _counted(database: duckdb.DuckDBPyConnection, changes: Path, tonight: Path, diff: Path, resized: int) -> Diff:
+def _counted(database: duckdb.DuckDBPyConnection, changes: Path, tonight: Path, **of_masks: Any) -> Diff:
     kinds = dict(
         database.execute("SELECT kind, count(*) FROM read_parquet(?) GROUP BY kind", [str(changes)]).fetchall()
     )
@@ -180,10 +173,7 @@ def _counted(database: duckdb.DuckDBPyConnection, changes: Path, tonight: Path, 
             [str(tonight)],
         ).fetchall()
     )
-    compared = sum(1 for _ in _ious(diff))
-    mean = statistics.fmean(_ious(diff)) if compared else None
-    left_alone = _left_alone(changes)
-    return Diff(**kinds, **left_alone, failed=failed, mean_iou=mean, compared=compared, resized=resized)
+    return Diff(**kinds, **_left_alone(changes), failed=failed, **of_masks)
 
 
 def _ious(path: Path) -> Iterator[float]:

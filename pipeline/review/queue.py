@@ -18,9 +18,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.library.index import open_database, stream
+from pipeline.library.index import open_database
 from pipeline.library.settle import DIFF
 from pipeline.review.objects import OBJECT, objects_of
+from pipeline.review.rows import stream
 from pipeline.review.source import Source
 
 LOWEST_SHARE = 0.1  # of all scores: what is below counts as low

@@ -16,9 +16,10 @@ from pipeline.config import InvalidJob
 from pipeline.export.labels import Labels, labels_of_run
 from pipeline.frozen_parts import LabelledImage, freeze_parts
 from pipeline.library.export import labels_of_library
-from pipeline.library.index import Index, open_database, stream
+from pipeline.library.index import Index, open_database
 from pipeline.library.ledger import State, is_library, read_state
 from pipeline.review.planned_clicks import Clicks, LibraryClicks, RunClicks
+from pipeline.review.rows import stream
 from pipeline.storage.parquet import read_parquet
 from pipeline.storage.store import Store
 

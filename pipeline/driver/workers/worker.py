@@ -19,7 +19,6 @@ OPTIONS: dict[str, Any] = {
 }
 LabelerActor: Any = ray.remote(**OPTIONS)(Labeler)
 
-
 Call = Future[Any]
 
 

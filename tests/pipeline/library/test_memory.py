@@ -86,7 +86,7 @@ def test_a_night_that_labelled_all_anew_is_settled_within_far_less_memory_than_i
     write_relabelled(tmp_path, objects, 640)
     library = Store(str(tmp_path / "library"))
     plan = load_plan(library, f"{RELABELLED}/")
-    diff = settle.settle(library, RELABELLED, plan, tmp_path / "index.parquet").diff
+    diff = settle.settle(library, RELABELLED, plan, tmp_path / "index.parquet")
     assert (diff.changed, diff.compared) == (objects, objects)
     assert pq.read_metadata(tmp_path / "index.parquet").num_rows == objects
 
@@ -99,8 +99,8 @@ def peak_of_settling(directory: Path, objects: int) -> int:
     plan = load_plan(library, f"{RELABELLED}/")
     tracemalloc.start()
     try:
-        settled = settle.settle(library, RELABELLED, plan, directory / "index.parquet")
-        assert (settled.diff.changed, settled.diff.compared) == (objects, objects)
+        diff = settle.settle(library, RELABELLED, plan, directory / "index.parquet")
+        assert (diff.changed, diff.compared) == (objects, objects)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
