@@ -19,6 +19,7 @@ from pipeline.library.ledger import read_state
 from pipeline.plan import load_plan
 from pipeline.storage.store import Store
 from tests.jobs.site import FakeLabeller, Site
+from tests.pipeline.keys_read import keys_read
 
 OBJECTS_A_PART = 25
 COMPARED: dict[str, Any] = {"mean_iou": 1.0, "compared": 1}
@@ -47,14 +48,7 @@ def test_what_grows_with_a_library_is_never_one_piece_of_memory(
 
 def whole_in_memory(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The keys of objects that are read as bytes or put from bytes from now on."""
-    keys: list[str] = []
-    read = Store.read
-
-    def reading(store: Store, key: str) -> bytes:
-        keys.append(key)
-        return read(store, key)
-
-    monkeypatch.setattr(Store, "read", reading)
+    keys = keys_read(monkeypatch)
     for method in ("put", "put_new"):
         putting = getattr(Store, method)
 

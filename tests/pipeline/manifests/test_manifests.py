@@ -22,6 +22,7 @@ from pipeline.parts import ForeignPart, part_key
 from pipeline.plan import Plan, find_or_make_plan
 from pipeline.shards.shard_table import Shard, ShardTable
 from pipeline.storage.store import Entry, Store
+from tests.pipeline.keys_read import keys_read
 from tests.pipeline.make_data import EMPTY_PLAN, put_dataset
 from tests.pipeline.make_parts import make_part, make_parts
 
@@ -46,19 +47,6 @@ def frozen(job: Job) -> FrozenParts:
 
 def names(store: Store, folder: str = "manifests") -> list[str]:
     return [entry.key.rpartition("/")[2] for entry in store.listing(folder)]
-
-
-def keys_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The keys that are read from now on."""
-    keys: list[str] = []
-    read = Store.read
-
-    def noting(self: Store, key: str) -> bytes:
-        keys.append(key)
-        return read(self, key)
-
-    monkeypatch.setattr(Store, "read", noting)
-    return keys
 
 
 def test_only_whole_blocks_get_a_manifest_and_each_once(job: Job, plan: Plan) -> None:
