@@ -22,7 +22,7 @@ from pipeline.worker.image_size import read_size
 
 KIN = ("sd2", "sd2.1", "sd-turbo", "sd1.5")
 DEFAULT_GRID = 128
-# Core-seconds, which give the table's column "beside others" within an eighth: decode and resize, refinement, full size and rows.
+# Core-seconds, within an eighth of the table's column "beside others": decode and resize, refinement, full size, rows.
 AN_IMAGE, A_MEGAPIXEL = 0.033, 0.027
 A_CLICK_AND_WORKING_MEGAPIXEL, AN_OBJECT_AND_MEGAPIXEL = 0.027, 0.009
 DRIVING = 1.0  # the thread that gives the GPU its work and waits for it
